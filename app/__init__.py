@@ -1,0 +1,1 @@
+"""Everything of Embedgate that is neither Ray nor vLLM."""

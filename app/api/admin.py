@@ -1,0 +1,142 @@
+"""``/admin/v1``: projects, endpoints and keys, behind the operator's token."""
+
+import hmac
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
+
+from app.api.admin_wire import (
+    EndpointChange,
+    EndpointCreate,
+    EndpointOut,
+    KeyCreate,
+    KeyOut,
+    MintedKeyOut,
+    Page,
+    ProjectChange,
+    ProjectCreate,
+    ProjectDetail,
+    ProjectOut,
+)
+from app.api.body import bounded
+from app.api.docs import errors_of
+from app.api.request_record import record_of
+from app.api.services import Services
+from app.core import errors as e
+
+MAX_BODY_BYTES = 65_536
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Size of the page.")]
+After = Annotated[str | None, Query(max_length=200, description="Cursor: the next_cursor of the page before.")]
+
+_ERRORS = errors_of(
+    e.InvalidRequest, e.Unauthenticated, e.RouteNotFound, e.Conflict, e.RequestTooLarge, e.DependencyDown, scoped=False
+)
+
+
+def admin_router(services: Services) -> APIRouter:
+    """Routes of administration."""
+
+    def require_operator(request: Request) -> None:
+        record_of(request).route = "admin"
+        if services.admin_token is None:
+            raise e.Unauthenticated("Administration is switched off: start the service with EMBEDGATE_ADMIN_TOKEN set.")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given, wanted = token.strip().encode(), services.admin_token.encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, wanted):
+            raise e.Unauthenticated("Send the operator's token as 'Authorization: Bearer <token>'.")
+
+    class OperatorRoute(APIRoute):
+        """Checks the token before anything of the body is looked at, and bounds the body."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                require_operator(request)
+                return await handle(Request(request.scope, bounded(request.receive, max_bytes=MAX_BODY_BYTES)))
+
+            return guarded
+
+    router = APIRouter(prefix="/admin/v1", tags=["Administration"], route_class=OperatorRoute, responses=_ERRORS)
+    _add_projects(router, services)
+    _add_endpoints(router, services)
+    _add_keys(router, services)
+    return router
+
+
+def _add_projects(router: APIRouter, services: Services) -> None:
+    administration = services.administration
+
+    @router.post("/projects", status_code=201, summary="Create a project")
+    async def create_project(body: ProjectCreate) -> ProjectOut:
+        """409 when the slug is taken."""
+        return ProjectOut.of(await administration.create_project(name=body.name, slug=body.slug))
+
+    @router.get("/projects", summary="List projects, or find one by slug")
+    async def list_projects(
+        limit: Limit = 100,
+        after: After = None,
+        slug: Annotated[str | None, Query(max_length=64, description="Only the project of this slug.")] = None,
+    ) -> Page[ProjectOut]:
+        """In order of id. With `slug`, at most one."""
+        if slug is not None:
+            try:
+                found = [(await administration.view_by_slug(slug)).project]
+            except e.RouteNotFound:
+                found = []
+            return Page[ProjectOut](data=[ProjectOut.of(p) for p in found], next_cursor=None)
+        projects = await administration.list_projects(after=after, limit=limit)
+        cursor = projects[-1].project_id if len(projects) == limit else None
+        return Page[ProjectOut](data=[ProjectOut.of(p) for p in projects], next_cursor=cursor)
+
+    @router.get("/projects/{project_id}", summary="A project with its endpoints")
+    async def get_project(project_id: str) -> ProjectDetail:
+        """404 when there is none of that id."""
+        view = await administration.view(project_id)
+        endpoints = [EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)]
+        return ProjectDetail(**ProjectOut.of(view.project).model_dump(), endpoints=endpoints)
+
+    @router.patch("/projects/{project_id}", summary="Change a project")
+    async def update_project(project_id: str, body: ProjectChange) -> ProjectOut:
+        """Takes effect within one second everywhere."""
+        return ProjectOut.of(await administration.update_project(project_id, body.changes()))
+
+
+def _add_endpoints(router: APIRouter, services: Services) -> None:
+    administration = services.administration
+
+    @router.post("/projects/{project_id}/endpoints", status_code=201, summary="Create an endpoint")
+    async def create_endpoint(project_id: str, body: EndpointCreate) -> EndpointOut:
+        """409 when the project has an endpoint of that slug."""
+        return EndpointOut.of(await administration.create_endpoint(project_id, body.model_dump()))
+
+    @router.patch("/projects/{project_id}/endpoints/{slug}", summary="Change an endpoint")
+    async def update_endpoint(project_id: str, slug: str, body: EndpointChange) -> EndpointOut:
+        """Takes effect within one second everywhere."""
+        return EndpointOut.of(await administration.update_endpoint(project_id, slug, body.changes()))
+
+
+def _add_keys(router: APIRouter, services: Services) -> None:
+    administration = services.administration
+
+    @router.post("/projects/{project_id}/keys", status_code=201, summary="Create a key")
+    async def create_key(project_id: str, body: KeyCreate) -> MintedKeyOut:
+        """The only time that the key is shown; only its hash is stored."""
+        expires_at_s = int(body.expires_at.timestamp()) if body.expires_at else None
+        minted = await administration.create_key(project_id, name=body.name, expires_at_s=expires_at_s)
+        return MintedKeyOut(**KeyOut.of(minted.record).model_dump(), api_key=minted.api_key)
+
+    @router.get("/projects/{project_id}/keys", summary="List keys")
+    async def list_keys(project_id: str, limit: Limit = 100, after: After = None) -> Page[KeyOut]:
+        """In order of id; revoked keys stay listed."""
+        keys = await administration.list_keys(project_id, after=after, limit=limit)
+        cursor = keys[-1].key_id if len(keys) == limit else None
+        return Page[KeyOut](data=[KeyOut.of(k) for k in keys], next_cursor=cursor)
+
+    @router.delete("/projects/{project_id}/keys/{key_id}", summary="Revoke a key")
+    async def revoke_key(project_id: str, key_id: str) -> KeyOut:
+        """Refused everywhere within one second; revoking twice changes nothing."""
+        return KeyOut.of(await administration.revoke_key(project_id, key_id))

@@ -1,0 +1,186 @@
+"""Wire models of ``/admin/v1``."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from app.core.directory import Endpoint, KeyRecord, Project
+from app.core.settings.tenants import (
+    Aliases,
+    CallerTier,
+    Dimensions,
+    EndpointSpec,
+    EndpointStatus,
+    ModelId,
+    Name,
+    Slug,
+    TaskMode,
+    TimeoutMs,
+)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class _Change(_Body):
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("name at least one field to change")
+        nulls = [name for name in self.model_fields_set if getattr(self, name) is None and name != "dimensions"]
+        if nulls:
+            raise ValueError(f"{', '.join(sorted(nulls))} cannot be null; leave a field out to keep it")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What was named in the body."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class ProjectCreate(_Body):
+    """A new project."""
+
+    name: Name
+    """For people."""
+    slug: Slug
+    """Part of every key of the project; it never changes."""
+
+
+class ProjectChange(_Change):
+    """What of a project may change."""
+
+    name: Name | None = None
+    """For people."""
+    status: Literal["active", "disabled"] | None = None
+    """A disabled project's keys open nothing."""
+
+
+class EndpointCreate(EndpointSpec):
+    """A new endpoint."""
+
+
+class EndpointChange(_Change):
+    """What of an endpoint may change."""
+
+    model: ModelId | None = None
+    """The model that runs."""
+    aliases: Aliases | None = None
+    """Other names; replaces the list."""
+    task_mode: TaskMode | None = None
+    """Only "embed" endpoints take embedding requests."""
+    status: EndpointStatus | None = None
+    """An inactive endpoint answers 503."""
+    service_tier: CallerTier | None = None
+    """The tier of requests that name none."""
+    dimensions: Dimensions | None = None
+    """Null goes back to the model's native size."""
+    timeout_ms: TimeoutMs | None = None
+    """A request's deadline."""
+
+
+class KeyCreate(_Body):
+    """A new key."""
+
+    name: Name
+    """For people."""
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    """When it stops working, with a time zone; never, when left out."""
+
+
+class ProjectOut(BaseModel):
+    """A project."""
+
+    project_id: str
+    name: str
+    slug: str
+    status: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """From the domain."""
+        return cls(
+            project_id=project.project_id,
+            name=project.name,
+            slug=project.slug,
+            status=project.status,
+            created_at=_time(project.created_at_s),
+        )
+
+
+class EndpointOut(BaseModel):
+    """An endpoint."""
+
+    slug: str
+    model: str
+    aliases: list[str]
+    task_mode: str
+    status: str
+    service_tier: str
+    dimensions: int | None
+    timeout_ms: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        """From the domain."""
+        return cls(
+            slug=endpoint.slug,
+            model=endpoint.model,
+            aliases=list(endpoint.aliases),
+            task_mode=endpoint.task_mode,
+            status=endpoint.status,
+            service_tier=endpoint.service_tier,
+            dimensions=endpoint.dimensions,
+            timeout_ms=endpoint.timeout_ms,
+            created_at=_time(endpoint.created_at_s),
+        )
+
+
+class ProjectDetail(ProjectOut):
+    """A project with its endpoints."""
+
+    endpoints: list[EndpointOut] = Field(default_factory=list)
+
+
+class KeyOut(BaseModel):
+    """A key, without its secret."""
+
+    key_id: str
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, key: KeyRecord) -> Self:
+        """From the domain."""
+        return cls(
+            key_id=key.key_id,
+            name=key.name,
+            created_at=_time(key.created_at_s),
+            expires_at=_time(key.expires_at_s) if key.expires_at_s is not None else None,
+            revoked_at=_time(key.revoked_at_s) if key.revoked_at_s is not None else None,
+        )
+
+
+class MintedKeyOut(KeyOut):
+    """A new key: the only time that ``api_key`` is shown."""
+
+    api_key: str = ""
+
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page; ask for the next with ``after`` set to ``next_cursor``."""
+
+    data: list[Item]
+    next_cursor: str | None
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

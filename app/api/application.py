@@ -1,0 +1,91 @@
+"""The FastAPI application, put together from its routers."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from app.api.admin import admin_router
+from app.api.docs import install
+from app.api.embeddings import embeddings_router
+from app.api.envelope import Envelope
+from app.api.errors import answer
+from app.api.health import health_router
+from app.api.models import models_router
+from app.api.request_record import record_of
+from app.api.services import Services
+from app.api.wire import EmbeddingBody, invalid_request
+from app.core.errors import EmbedgateError, InvalidRequest, MethodNotAllowed, RouteNotFound
+
+_DESCRIPTION = """
+Text (or token ids) in, vectors out, on the OpenAI shape. Point an OpenAI SDK's `base_url` at
+`/v1` (the key names the project) or at `/{project_id}/{endpoint_slug}/v1`, and keep the rest.
+
+Every error has the envelope `{"error": {"message", "type", "param", "code"}}`; every answer
+carries `x-request-id`; every 429 and 503 carries `retry-after`.
+"""
+
+
+def create_application(services: Services, *, version: str, ingress_adds_id: bool = False) -> ASGIApp:
+    """The ASGI application of one gateway.
+
+    Args:
+        services: its collaborators.
+        version: for the documentation.
+        ingress_adds_id: whether a layer outside puts ``x-request-id`` on responses already.
+    """
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        title="Embedgate",
+        version=version,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        openapi_tags=[{"name": n} for n in ("Embeddings", "Models", "Administration", "Health")],
+    )
+    for router in (
+        health_router(services),
+        admin_router(services),
+        models_router(services),
+        embeddings_router(services),
+    ):
+        app.include_router(router)
+    _add_handlers(app)
+    install(app, (EmbeddingBody,))
+    return Envelope(app, services, ingress_adds_id=ingress_adds_id)
+
+
+def _add_handlers(app: FastAPI) -> None:
+    async def on_error(request: Request, error: Exception) -> Response:
+        record = record_of(request)
+        failed = answer(error, scoped=record.scoped)
+        record.error_code = failed.code
+        if failed.status >= 500:
+            cause = error.__cause__
+            record.error = f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
+        return Response(failed.body, status_code=failed.status, headers=dict(failed.headers))
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return await on_error(request, _from_framework(request, error))
+
+    async def on_validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return await on_error(request, invalid_request(error.errors()[0], None))
+
+    app.add_exception_handler(EmbedgateError, on_error)
+    app.add_exception_handler(Exception, on_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+
+
+def _from_framework(request: Request, error: HTTPException) -> EmbedgateError:
+    if isinstance(error.__cause__, EmbedgateError):
+        return error.__cause__
+    if error.status_code == 404:
+        return RouteNotFound("There is no such route; GET /docs shows what there is.")
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"Not allowed to {request.method} here; allowed: {allow}.", allow=allow)
+    return InvalidRequest("The request could not be read.")

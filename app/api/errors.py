@@ -1,0 +1,111 @@
+"""How each error becomes an HTTP answer: the only place that knows both.
+
+Codes differ between scoped routes (``/{project_id}/{endpoint_slug}/v1/…``) and bare ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from app.core import errors as e
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """Status, type and the two codes of one class of error.
+
+    ``no_retry`` tells the SDKs, which retry such statuses by themselves, that it cannot help.
+    """
+
+    status: int
+    type: str
+    scoped_code: str
+    bare_code: str
+    no_retry: bool = False
+
+
+_BAD = "invalid_request_error"
+_DOWN = "service_unavailable_error"
+_CAPACITY = ErrorRule(503, _DOWN, "capacity_exceeded", "capacity_exceeded")
+_ENGINE_DOWN = ErrorRule(503, _DOWN, "engine_error", "internal_error")
+
+INTERNAL = ErrorRule(500, "internal_error", "internal_error", "internal_error")
+
+RULES: Mapping[type[e.EmbedgateError], ErrorRule] = {
+    e.InvalidRequest: ErrorRule(400, _BAD, "invalid_input", "validation_error"),
+    e.ModelNotEmbedding: ErrorRule(400, _BAD, "model_not_embedding", "model_not_embedding"),
+    e.Unauthenticated: ErrorRule(401, "authentication_error", "authentication_error", "invalid_api_key"),
+    e.EndpointNotFound: ErrorRule(404, _BAD, "endpoint_not_found", "model_not_found"),
+    e.RouteNotFound: ErrorRule(404, _BAD, "not_found", "not_found"),
+    e.MethodNotAllowed: ErrorRule(405, _BAD, "method_not_allowed", "method_not_allowed"),
+    e.DeadlineExceeded: ErrorRule(408, "timeout_error", "timeout", "timeout"),
+    e.Conflict: ErrorRule(409, _BAD, "conflict", "conflict", no_retry=True),
+    e.RequestTooLarge: ErrorRule(413, _BAD, "request_too_large", "request_too_large"),
+    e.Misconfigured: ErrorRule(500, "internal_error", "internal_error", "internal_error", no_retry=True),
+    e.ModelNotDeployed: ErrorRule(500, "internal_error", "model_not_found", "internal_error", no_retry=True),
+    e.UnknownTier: ErrorRule(500, "internal_error", "invalid_tier", "internal_error", no_retry=True),
+    e.InvalidModelId: ErrorRule(500, "internal_error", "invalid_model_id", "internal_error", no_retry=True),
+    e.InvalidEngineReply: ErrorRule(500, "internal_error", "invalid_embeddings_response", "internal_error"),
+    e.EndpointInactive: ErrorRule(503, _DOWN, "endpoint_inactive", "endpoint_inactive"),
+    e.ModelProvisioning: ErrorRule(503, _DOWN, "model_provisioning", "model_provisioning"),
+    e.CapacityExceeded: _CAPACITY,
+    e.DependencyDown: _CAPACITY,
+}
+
+ENGINE_RULES: Mapping[e.EngineFault, ErrorRule] = {
+    e.EngineFault.BAD_INPUT: ErrorRule(400, _BAD, "engine_error", "internal_error"),
+    e.EngineFault.OVERLOADED: _ENGINE_DOWN,
+    e.EngineFault.OUT_OF_MEMORY: _ENGINE_DOWN,
+    e.EngineFault.DEAD: _ENGINE_DOWN,
+    e.EngineFault.OTHER: ErrorRule(500, "internal_error", "engine_error", "internal_error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """What goes over the wire."""
+
+    status: int
+    code: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def answer(error: Exception, *, scoped: bool) -> ErrorAnswer:
+    """The answer to an error; anything outside the tree is an internal error that says nothing of itself."""
+    if not isinstance(error, e.EmbedgateError):
+        message = "Something went wrong on our side; the request id helps your operator to find it."
+        return _answer(INTERNAL, message, param=None, retry_after_s=None, scoped=scoped)
+    headers = {"allow": error.allow} if isinstance(error, e.MethodNotAllowed) else {}
+    return _answer(
+        rule_of(error), error.message, param=error.param, retry_after_s=error.retry_after_s, scoped=scoped, more=headers
+    )
+
+
+def rule_of(error: e.EmbedgateError) -> ErrorRule:
+    """The rule of an error: its own class's or the nearest parent's."""
+    if isinstance(error, e.EngineError):
+        return ENGINE_RULES[error.fault]
+    return next((RULES[kind] for kind in type(error).__mro__ if kind in RULES), INTERNAL)
+
+
+def _answer(
+    rule: ErrorRule,
+    message: str,
+    *,
+    param: str | None,
+    retry_after_s: int | None,
+    scoped: bool,
+    more: Mapping[str, str] | None = None,
+) -> ErrorAnswer:
+    code = rule.scoped_code if scoped else rule.bare_code
+    headers = {"content-type": "application/json", **(more or {})}
+    if rule.status in (429, 503):
+        headers["retry-after"] = str(retry_after_s or 1)
+    if rule.no_retry:
+        headers["x-should-retry"] = "false"
+    if rule.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = {"error": {"message": message, "type": rule.type, "param": param, "code": code}}
+    return ErrorAnswer(rule.status, code, headers, orjson.dumps(body))

@@ -1,0 +1,33 @@
+"""Everything that routes need, put together by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from app.core.ports import Metrics
+from app.services.administration import Administration
+from app.services.authenticate import Authenticator
+from app.services.embed import EmbedService
+from app.services.model_runtime import ModelRuntime
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One gateway's collaborators.
+
+    Attributes:
+        ping_store: returns, or raises ``DependencyDown``.
+        admin_token: opens ``/admin/v1``; None switches it off.
+        log_request: writes one line.
+    """
+
+    authenticator: Authenticator
+    embed: EmbedService
+    administration: Administration
+    models: Mapping[str, ModelRuntime]
+    ping_store: Callable[[], Awaitable[None]]
+    admin_token: str | None
+    metrics: Metrics
+    log_request: Callable[[Mapping[str, object]], None]
+    clock_s: Callable[[], float]
+    new_request_id: Callable[[], str]
+    max_body_bytes: int

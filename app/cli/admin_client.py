@@ -1,0 +1,74 @@
+"""The command line's side of ``/admin/v1``."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import typer
+
+DEV_FILE = Path(".embedgate/dev.json")
+
+
+class AdminClient:
+    """Calls the administration of a running service.
+
+    The service is the one of EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, else the one that ``make serve``
+    runs in this folder.
+    """
+
+    def __init__(self) -> None:
+        url, token = os.environ.get("EMBEDGATE_URL"), os.environ.get("EMBEDGATE_ADMIN_TOKEN")
+        if DEV_FILE.is_file() and not (url and token):
+            dev = json.loads(DEV_FILE.read_text())
+            url = url or dev["base_url"].removesuffix(f"/{dev['project_id']}/{dev['endpoint']}/v1")
+            token = token or dev["admin_token"]
+        if not url or not token:
+            fail("set EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, or run this where 'make serve' runs")
+        self._http = httpx.Client(base_url=f"{url}/admin/v1", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """One call; ends the command with the service's own sentence when it is refused."""
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            fail(f"{self._http.base_url} does not answer: {error}")
+        if not response.is_success:
+            try:
+                fail(response.json()["error"]["message"])
+            except (ValueError, KeyError, TypeError):
+                fail(f"{self._http.base_url} answered {response.status_code}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """All items of a paged list."""
+        after = ""
+        while True:
+            page = self.call("GET", f"{path}?limit=1000{after}")
+            yield from page["data"]
+            if not page["next_cursor"]:
+                return
+            after = f"&after={page['next_cursor']}"
+
+    def find_project(self, slug_or_id: str) -> dict[str, Any] | None:
+        """A project with its endpoints, by slug or id; None when there is none of that slug."""
+        if slug_or_id.startswith("proj_"):
+            return self.call("GET", f"/projects/{slug_or_id}")
+        found = self.call("GET", f"/projects?slug={slug_or_id}")["data"]
+        return self.call("GET", f"/projects/{found[0]['project_id']}") if found else None
+
+    def project(self, slug_or_id: str) -> dict[str, Any]:
+        """As :meth:`find_project`; ends the command when there is none."""
+        found = self.find_project(slug_or_id)
+        if found is None:
+            fail(f"there is no project '{slug_or_id}'")
+        return found
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the command with one sentence."""
+    typer.echo(f"embedgate: {sentence}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,143 @@
+"""``embedgate project|endpoint|key …``: single changes through the administration."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.admin_client import AdminClient
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+project_app = typer.Typer(help="Projects: create, list, show, change.", no_args_is_help=True)
+endpoint_app = typer.Typer(help="Endpoints of a project: create, list, change.", no_args_is_help=True)
+key_app = typer.Typer(help="Keys of a project: create, list, revoke.", no_args_is_help=True)
+
+Project = Annotated[str, typer.Option("--project", "-p", help="Slug or id of the project.")]
+
+
+@project_app.command("create")
+def create_project(
+    slug: str, name: Annotated[str, typer.Option(help="For people; the slug when left out.")] = ""
+) -> None:
+    """Create a project."""
+    _print_fields(AdminClient().call("POST", "/projects", {"slug": slug, "name": name or slug}))
+
+
+@project_app.command("list")
+def list_projects() -> None:
+    """List all projects."""
+    _print_table(["project_id", "slug", "name", "status", "created_at"], AdminClient().pages("/projects"))
+
+
+@project_app.command("show")
+def show_project(project: str) -> None:
+    """Show a project with its endpoints, by slug or id."""
+    found = AdminClient().project(project)
+    endpoints = found.pop("endpoints")
+    _print_fields(found)
+    _print_endpoints(endpoints)
+
+
+@project_app.command("change")
+def change_project(
+    project: str,
+    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    status: Annotated[str | None, typer.Option(help="active or disabled.")] = None,
+) -> None:
+    """Change a project's name or status."""
+    client = AdminClient()
+    body = _given(name=name, status=status)
+    _print_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}", body))
+
+
+@endpoint_app.command("create")
+def create_endpoint(
+    slug: str,
+    project: Project,
+    model: Annotated[str, typer.Option(help="The model that runs.")],
+    alias: Annotated[list[str] | None, typer.Option(help="Another name; may be given again.")] = None,
+    service_tier: Annotated[str | None, typer.Option(help="flex, default or priority.")] = None,
+    timeout_ms: Annotated[int | None, typer.Option(help="A request's deadline in milliseconds.")] = None,
+) -> None:
+    """Create an endpoint."""
+    client = AdminClient()
+    body = {"slug": slug, **_given(model=model, aliases=alias, service_tier=service_tier, timeout_ms=timeout_ms)}
+    _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/endpoints", body))
+
+
+@endpoint_app.command("list")
+def list_endpoints(project: Project) -> None:
+    """List a project's endpoints."""
+    _print_endpoints(AdminClient().project(project)["endpoints"])
+
+
+@endpoint_app.command("change")
+def change_endpoint(
+    slug: str,
+    project: Project,
+    model: Annotated[str | None, typer.Option(help="The model that runs.")] = None,
+    alias: Annotated[list[str] | None, typer.Option(help="Replaces the aliases; may be given again.")] = None,
+    status: Annotated[str | None, typer.Option(help="active or inactive.")] = None,
+    service_tier: Annotated[str | None, typer.Option(help="flex, default or priority.")] = None,
+    timeout_ms: Annotated[int | None, typer.Option(help="A request's deadline in milliseconds.")] = None,
+) -> None:
+    """Change an endpoint; it takes effect within a second."""
+    client = AdminClient()
+    body = _given(model=model, aliases=alias, status=status, service_tier=service_tier, timeout_ms=timeout_ms)
+    _print_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}/endpoints/{slug}", body))
+
+
+@key_app.command("create")
+def create_key(
+    name: str,
+    project: Project,
+    expires_at: Annotated[str | None, typer.Option(help="ISO time with a zone, 2027-01-01T00:00:00Z.")] = None,
+) -> None:
+    """Create a key; it is shown this once."""
+    client = AdminClient()
+    body = {"name": name, **_given(expires_at=expires_at)}
+    _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/keys", body))
+
+
+@key_app.command("list")
+def list_keys(project: Project) -> None:
+    """List a project's keys, revoked ones too."""
+    client = AdminClient()
+    columns = ["key_id", "name", "created_at", "expires_at", "revoked_at"]
+    _print_table(columns, client.pages(f"/projects/{client.project(project)['project_id']}/keys"))
+
+
+@key_app.command("revoke")
+def revoke_key(key_id: str, project: Project) -> None:
+    """Revoke a key; it is refused everywhere within a second."""
+    client = AdminClient()
+    _print_fields(client.call("DELETE", f"/projects/{client.project(project)['project_id']}/keys/{key_id}"))
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _print_endpoints(endpoints: Any) -> None:
+    columns = ["slug", "model", "aliases", "task_mode", "status", "service_tier", "dimensions", "timeout_ms"]
+    _print_table(columns, endpoints)
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        console.print(f"{name:>12}  {_text(value)}", soft_wrap=True, markup=False)
+
+
+def _print_table(columns: list[str], rows: Any) -> None:
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(_text(row.get(column)) for column in columns))
+    console.print(table, soft_wrap=True)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

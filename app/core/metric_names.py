@@ -1,0 +1,89 @@
+"""Every metric of the service, with its labels: the one list that code, dashboards and tests read.
+
+No label has unbounded values: ``model`` is a deployed model, ``tier`` one of four, ``status`` an
+HTTP status, ``route`` a route's name, ``stage`` and ``outcome`` from the lists here.
+Ray's exporter puts ``ray_`` in front of each name.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_TOKENS = (8, 32, 128, 512, 2048, 8192, 32768, 131072, 300000)
+
+
+class Kind(StrEnum):
+    """The three Prometheus kinds in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``buckets`` are a histogram's upper bounds."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = "embedgate_requests"
+STAGE_MS = "embedgate_stage_ms"
+TOKENS = "embedgate_tokens"
+CACHE_ITEMS = "embedgate_cache_items"
+CACHE_ENTRIES = "embedgate_cache_entries"
+DIRECTORY_READS = "embedgate_directory_reads"
+DISPATCH_WAITING_ITEMS = "embedgate_dispatch_waiting_items"
+EMBEDDER_RETRIES = "embedgate_embedder_retries"
+QUEUE_ITEMS = "embedgate_queue_items"
+QUEUE_TOKENS = "embedgate_queue_tokens"
+QUEUE_WAIT_MS = "embedgate_queue_wait_ms"
+STEP_ITEMS = "embedgate_step_items"
+STEP_TOKENS = "embedgate_step_tokens"
+STEP_MS = "embedgate_step_ms"
+ENGINE_FAILURES = "embedgate_engine_failures"
+
+STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize", "total")
+
+METRICS = (
+    Metric(REQUESTS, Kind.COUNTER, "HTTP requests answered", ("route", "tier", "status")),
+    Metric(STAGE_MS, Kind.HISTOGRAM, "Time an embedding request spent in each stage", ("stage",), _MS),
+    Metric(
+        TOKENS,
+        Kind.COUNTER,
+        "Tokens of answered requests; outcome is charged or cached",
+        ("model", "tier", "outcome"),
+    ),
+    Metric(
+        CACHE_ITEMS,
+        Kind.COUNTER,
+        "Items looked up; outcome is hit, joined, repeated or miss",
+        ("model", "outcome"),
+    ),
+    Metric(CACHE_ENTRIES, Kind.GAUGE, "Vectors held by a gateway's exact-match cache"),
+    Metric(
+        DIRECTORY_READS,
+        Kind.COUNTER,
+        "Reads of the directory in Redis; outcome is ok or failed",
+        ("outcome",),
+    ),
+    Metric(
+        DISPATCH_WAITING_ITEMS,
+        Kind.GAUGE,
+        "Items that wait at a gateway for a call to a replica",
+        ("model", "tier"),
+    ),
+    Metric(EMBEDDER_RETRIES, Kind.COUNTER, "Calls sent once more because their replica died", ("model",)),
+    Metric(QUEUE_ITEMS, Kind.GAUGE, "Items in a replica's queue", ("model",)),
+    Metric(QUEUE_TOKENS, Kind.GAUGE, "Tokens in a replica's queue", ("model",)),
+    Metric(QUEUE_WAIT_MS, Kind.HISTOGRAM, "Time between a replica's queue and its engine", ("model", "tier"), _MS),
+    Metric(STEP_ITEMS, Kind.HISTOGRAM, "Items in one engine step", ("model",), _COUNTS),
+    Metric(STEP_TOKENS, Kind.HISTOGRAM, "Tokens in one engine step", ("model",), _TOKENS),
+    Metric(STEP_MS, Kind.HISTOGRAM, "Duration of one engine step", ("model",), _MS),
+    Metric(ENGINE_FAILURES, Kind.COUNTER, "Engine failures by class", ("model", "fault")),
+)

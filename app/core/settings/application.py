@@ -1,0 +1,108 @@
+"""The service as a whole: what stands under ``args`` in a Serve configuration."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.core.api_key import PREFIX_PATTERN
+from app.core.settings.base import Knobs
+from app.core.settings.model import ModelSettings
+from app.core.settings.replicas import ReplicaSettings
+
+
+class GatewaySettings(Knobs):
+    """The ingress: FastAPI on Ray Serve."""
+
+    replicas: ReplicaSettings = ReplicaSettings()
+    """How many gateways. Each is one process on one core."""
+    num_cpus: float = Field(default=0.5, ge=0, le=64)
+    """CPUs that Ray sets aside for each gateway."""
+    max_body_bytes: int = Field(default=16_777_216, ge=1024, le=268_435_456)
+    """Larger bodies get a 413."""
+    tokenizer_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that tokenize in each gateway."""
+    max_call_items: int = Field(default=256, ge=1, le=4096)
+    """Items that travel to a replica in one call, at most."""
+    max_call_tokens: int = Field(default=16_384, ge=64)
+    """Tokens in one call, at most; a single longer input travels alone."""
+    max_waiting_tokens: int = Field(default=600_000, ge=1024)
+    """Tokens that may wait at a gateway for each model and tier; more is shed with a 503."""
+    max_calls_per_tier: int = Field(default=4, ge=1, le=256)
+    """Calls under way for each model and tier from one gateway."""
+
+
+class CacheSettings(Knobs):
+    """The exact-match cache of each gateway."""
+
+    max_entries: int = Field(default=5000, ge=0, le=10_000_000)
+    """Vectors held; 0 switches the cache off."""
+    max_bytes: int = Field(default=67_108_864, ge=0)
+    """Bound over all vectors."""
+    ttl_s: float = Field(default=300, gt=0)
+    """Age after which a vector is computed anew."""
+    scope: Literal["project", "global"] = "project"
+    """"global" shares vectors among projects, which lets one find out by timing what another embeds."""
+
+
+class RequestSettings(Knobs):
+    """Bounds of one request."""
+
+    max_tokens: int = Field(default=300_000, ge=1)
+    """Tokens over all inputs."""
+
+
+class RedisSettings(Knobs):
+    """Where projects and keys live, and later limits and credit."""
+
+    url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://.+")
+    """Redis 7.0 or later, or Valkey. The environment variable REDIS_URL goes before it. Without either,
+    a Valkey server is started on this machine."""
+    data_dir: str = ".embedgate/redis"
+    """Where the embedded server keeps its append-only file."""
+
+
+class KeySettings(Knobs):
+    """API keys."""
+
+    prefix: str = Field(default="eg", pattern=PREFIX_PATTERN)
+    """First part of every key."""
+    local_view_entries: int = Field(default=50_000, ge=1)
+    """Keys whose project a gateway remembers, for less than a second."""
+
+
+class LogSettings(Knobs):
+    """One JSON line for each request."""
+
+    requests: Literal["stdout", "file", "off"] = "stdout"
+    """Where request lines go: the replica's standard output (Ray collects it), or a file."""
+    path: str = ".embedgate/logs/requests.jsonl"
+    """The file, with requests: file."""
+
+
+class Settings(Knobs):
+    """Everything under ``args``."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    """The ingress."""
+    models: tuple[ModelSettings, ...] = Field(min_length=1, strict=False)
+    """The models that this cluster serves."""
+    request: RequestSettings = RequestSettings()
+    """Bounds of one request."""
+    cache: CacheSettings = CacheSettings()
+    """The exact-match cache."""
+    redis: RedisSettings = RedisSettings()
+    """The store."""
+    keys: KeySettings = KeySettings()
+    """API keys."""
+    log: LogSettings = LogSettings()
+    """Request lines."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        ids = [model.id for model in self.models]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"models are named twice: {', '.join(twice)}")
+        names = [i.replace("/", "--") for i in ids]
+        if len(set(names)) != len(names):
+            raise ValueError("two model ids differ only by '/' and '--', which deployment names cannot tell apart")
+        return self

@@ -1,0 +1,114 @@
+"""A model: where it comes from, how its engine runs, how many replicas serve it."""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from app.core.model_card import MODEL_ID_PATTERN
+from app.core.settings.base import Knobs
+from app.core.settings.replicas import ReplicaSettings
+
+
+class ModelSource(Knobs):
+    """Where weights and tokenizer come from: one of the three."""
+
+    package: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")
+    """An installed Python package with a function ``get_model_path``."""
+    huggingface: str | None = Field(default=None, pattern=MODEL_ID_PATTERN)
+    """A model id on the Hugging Face Hub (or in its local cache, with HF_HUB_OFFLINE=1)."""
+    path: str | None = Field(default=None, min_length=1)
+    """A folder that every node has."""
+    revision: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._/-]{1,100}$")
+    """Commit, tag or branch on the Hub; pin a commit in production. Required with ``huggingface``."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("package", "huggingface", "path") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("name exactly one of package, huggingface and path")
+        if self.huggingface and not self.revision:
+            raise ValueError("a Hugging Face model needs a revision: without one, a push to the Hub changes vectors")
+        if self.revision and not self.huggingface:
+            raise ValueError("revision belongs to huggingface only")
+        return self
+
+
+class EngineSettings(Knobs):
+    """How vLLM runs in each replica."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision of the weights. bfloat16 keeps a cosine of 0.9999 to float32 at 1.6 times its speed on CPUs."""
+    in_process: bool = True
+    """Run the engine in the replica's own process; false puts it into a child process (vLLM's default)."""
+    enforce_eager: bool = True
+    """Skip compilation and CUDA graphs: starts in seconds. false is faster on GPUs once warm."""
+    memory_fraction: float = Field(default=0.2, gt=0, le=0.98)
+    """Share of the device's memory (of the machine's, on CPUs) that the engine may plan with."""
+    cpu_threads: int | None = Field(default=None, ge=1, le=256)
+    """Threads of a CPU engine; all cores of the node when left out. Not for GPUs."""
+    preload_allocator: bool = True
+    """Preload Intel's OpenMP runtime, and tcmalloc where it is installed, into a CPU engine: about 8 % faster."""
+    max_step_tokens: int = Field(default=8192, ge=64, le=1_048_576)
+    """Tokens in one engine step, at most."""
+    max_step_items: int = Field(default=64, ge=1, le=4096)
+    """Items in one engine step, at most. A priority request waits for at most the step under way."""
+    max_queued_tokens: int = Field(default=2_000_000, ge=1024)
+    """Tokens that may wait in a replica before it refuses more."""
+    load_timeout_s: float = Field(default=600, ge=10)
+    """A model that takes longer to load counts as hanging: the replica is started anew."""
+    hang_after_s: float = Field(default=30, ge=1, le=600)
+    """A step that lasts longer counts as a hang: the replica fails its health check and is replaced."""
+
+
+class ModelSettings(Knobs):
+    """One model and the replicas that serve it."""
+
+    id: str = Field(pattern=MODEL_ID_PATTERN)
+    """The model's public name, as endpoints and responses write it."""
+    source: ModelSource
+    """Where it comes from."""
+    max_input_tokens: int | None = Field(default=None, ge=8, le=131_072)
+    """Longest input; the model's own limit when left out, never more than it."""
+    trained_dimensions: tuple[int, ...] = Field(default=(), strict=False)
+    """Sizes that the model was trained to be cut to (Matryoshka), besides its native one."""
+    prompts: dict[str, str] | None = None
+    """Text put before the input by ``input_type``: keys "query" and "document". The model's own when left out."""
+    engine: EngineSettings = EngineSettings()
+    """How vLLM runs."""
+    replicas: ReplicaSettings = ReplicaSettings(target_ongoing_requests=4)
+    """How many replicas."""
+    num_cpus: float = Field(default=1, ge=0, le=256)
+    """CPUs that Ray sets aside for each replica. Threads are set by ``engine.cpu_threads``."""
+    num_gpus: float = Field(default=0, ge=0, le=16)
+    """GPUs for each replica; a fraction puts several replicas on one GPU."""
+
+    @field_validator("trained_dimensions", mode="after")
+    @classmethod
+    def _positive(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if any(size < 1 for size in sizes):
+            raise ValueError("sizes are positive")
+        return sizes
+
+    @field_validator("prompts")
+    @classmethod
+    def _known_prompts(cls, prompts: dict[str, str] | None) -> dict[str, str] | None:
+        if unknown := sorted(set(prompts or ()) - {"query", "document"}):
+            raise ValueError(f"prompts are for 'query' and 'document', not {unknown}")
+        return prompts
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        engine = self.engine
+        if self.max_input_tokens and self.max_input_tokens > engine.max_step_tokens:
+            raise ValueError("max_input_tokens is larger than engine.max_step_tokens: such an input would fit no step")
+        if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
+            raise ValueError("num_gpus above 1 must be whole: a replica cannot have half of a second GPU")
+        if 0 < self.num_gpus < 1 and engine.memory_fraction > self.num_gpus:
+            raise ValueError(
+                "engine.memory_fraction is larger than num_gpus: replicas that share the GPU would not fit its memory"
+            )
+        if self.num_gpus > 0 and engine.cpu_threads is not None:
+            raise ValueError("engine.cpu_threads is for CPU engines; this model runs on GPUs")
+        if self.num_gpus == 0 and engine.dtype == "float16":
+            raise ValueError("float16 needs a GPU; use bfloat16 or float32 on CPUs")
+        return self

@@ -1,0 +1,1 @@
+"""Use cases: authenticate, embed, administer. They know ports, not stores or frameworks."""

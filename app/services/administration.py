@@ -1,0 +1,127 @@
+"""What operators do: create and change projects, endpoints and keys."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.core.api_key import SECRET_BYTES, digest_of, key_id_of, mint
+from app.core.directory import ID_BYTES, Directory, Endpoint, KeyRecord, Project, ProjectView
+from app.core.errors import InvalidRequest, RouteNotFound
+
+MAX_ENDPOINTS = 100
+"""For each project: its endpoints are read as one value on the request path."""
+
+MAX_KEY_LIFE_S = 100 * 366 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class MintedKey:
+    """A new key. ``api_key`` is shown this once."""
+
+    record: KeyRecord
+    api_key: str
+
+
+class Administration:
+    """Use cases behind ``/admin/v1``.
+
+    Args:
+        directory: where the tenants live.
+        key_prefix: first part of every key.
+        random_bytes: source of secrets and ids.
+        wall_s: Unix time.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        key_prefix: str,
+        random_bytes: Callable[[int], bytes],
+        wall_s: Callable[[], float],
+    ) -> None:
+        self._directory = directory
+        self._key_prefix = key_prefix
+        self._random_bytes = random_bytes
+        self._wall_s = wall_s
+
+    async def create_project(self, *, name: str, slug: str) -> Project:
+        """Create a tenant; raises ``Conflict`` when the slug is taken."""
+        project = Project(
+            project_id=f"proj_{self._random_bytes(ID_BYTES).hex()}",
+            name=name,
+            slug=slug,
+            status="active",
+            created_at_s=self._now_s(),
+        )
+        await self._directory.create_project(project)
+        return project
+
+    async def view(self, project_id: str) -> ProjectView:
+        """A project with its endpoints; raises ``RouteNotFound``."""
+        view = await self._directory.read_view(project_id)
+        if view is None:
+            raise RouteNotFound("There is no such project.")
+        return view
+
+    async def view_by_slug(self, slug: str) -> ProjectView:
+        """A project by its slug; raises ``RouteNotFound``."""
+        project_id = await self._directory.find_project(slug)
+        if project_id is None:
+            raise RouteNotFound("There is no project of that slug.")
+        return await self.view(project_id)
+
+    async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
+        """A page of projects in order of id."""
+        return await self._directory.list_projects(after=after, limit=limit)
+
+    async def update_project(self, project_id: str, changes: Mapping[str, object]) -> Project:
+        """Change name or status; raises ``RouteNotFound``."""
+        return await self._directory.update_project(project_id, changes)
+
+    async def create_endpoint(self, project_id: str, fields: Mapping[str, object]) -> Endpoint:
+        """Create an endpoint; raises ``RouteNotFound``, ``Conflict`` or ``InvalidRequest``."""
+        view = await self.view(project_id)
+        if len(view.endpoints) >= MAX_ENDPOINTS:
+            raise InvalidRequest(f"A project has at most {MAX_ENDPOINTS} endpoints.")
+        endpoint = Endpoint(created_at_s=self._now_s(), **fields)  # type: ignore[arg-type]
+        await self._directory.create_endpoint(project_id, endpoint)
+        return endpoint
+
+    async def update_endpoint(self, project_id: str, slug: str, changes: Mapping[str, object]) -> Endpoint:
+        """Change an endpoint; raises ``RouteNotFound``."""
+        return await self._directory.update_endpoint(project_id, slug, changes)
+
+    async def create_key(self, project_id: str, *, name: str, expires_at_s: int | None) -> MintedKey:
+        """Mint a key and store its hash; raises ``RouteNotFound`` or ``InvalidRequest``."""
+        view = await self.view(project_id)
+        if expires_at_s is not None and expires_at_s <= self._wall_s():
+            raise InvalidRequest("'expires_at' lies in the past.", param="expires_at")
+        if expires_at_s is not None and expires_at_s > self._wall_s() + MAX_KEY_LIFE_S:
+            raise InvalidRequest("'expires_at' lies over 100 years ahead; leave it out.", param="expires_at")
+        api_key = mint(
+            prefix=self._key_prefix,
+            slug=view.project.slug,
+            secret=self._random_bytes(SECRET_BYTES),
+            pepper=await self._directory.pepper(),
+        )
+        record = KeyRecord(
+            key_id=key_id_of(api_key),
+            name=name,
+            digest=digest_of(api_key),
+            created_at_s=self._now_s(),
+            expires_at_s=expires_at_s,
+        )
+        await self._directory.create_key(project_id, record)
+        return MintedKey(record, api_key)
+
+    async def list_keys(self, project_id: str, *, after: str | None, limit: int) -> Sequence[KeyRecord]:
+        """A page of keys in order of id; raises ``RouteNotFound``."""
+        await self.view(project_id)
+        return await self._directory.list_keys(project_id, after=after, limit=limit)
+
+    async def revoke_key(self, project_id: str, key_id: str) -> KeyRecord:
+        """Revoke a key, once and for ever; raises ``RouteNotFound``."""
+        return await self._directory.revoke_key(project_id, key_id, now_s=self._now_s())
+
+    def _now_s(self) -> int:
+        return int(self._wall_s())

@@ -1,0 +1,275 @@
+"""One embedding request, from a resolved endpoint to its vectors.
+
+tokenize → look up → admit → compute what is missing → settle. Hits and repeats are free.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app.core import metric_names as names
+from app.core.directory import Endpoint
+from app.core.embedding_request import EmbeddingRequest
+from app.core.errors import (
+    CapacityExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    Misconfigured,
+    ModelProvisioning,
+)
+from app.core.model_card import ModelCard
+from app.core.packing import TokenIds, Vector, cut
+from app.core.ports import Admission, AdmissionRequest, Hold, Metrics
+from app.core.tiers import Tier
+from app.services.model_runtime import ModelRuntime
+from app.services.vector_cache import CacheKey, Flight, VectorCache, cache_key
+
+
+class CacheState(StrEnum):
+    """What the cache gave, for the ``x-cache`` header."""
+
+    HIT = "hit"
+    PARTIAL = "partial"
+    MISS = "miss"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedContext:
+    """Who asks, and through which endpoint."""
+
+    request_id: str
+    project_id: str
+    key_id: str
+    endpoint: Endpoint
+    tier: Tier
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Durations of a request's stages, in milliseconds."""
+
+    clock_s: Callable[[], float]
+    started_s: float = 0.0
+    _last_s: float = 0.0
+    durations_ms: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start now."""
+        self.started_s = self._last_s = self.clock_s()
+
+    def lap(self, stage: str) -> None:
+        """End a stage that began where the one before ended."""
+        now_s = self.clock_s()
+        self.durations_ms[stage] = (now_s - self._last_s) * 1000
+        self._last_s = now_s
+
+    def total_ms(self) -> float:
+        """Since the start."""
+        return (self.clock_s() - self.started_s) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResult:
+    """Vectors in input order, and what they cost. ``cached_tokens`` came free."""
+
+    vectors: Sequence[Vector]
+    model_id: str
+    total_tokens: int
+    cached_tokens: int
+    cut_items: int
+    cache_state: CacheState
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSettings:
+    """Bounds of a request, and who shares the cache."""
+
+    max_tokens_per_request: int
+    share_cache_across_projects: bool
+
+
+class EmbedService:
+    """The use case behind ``POST …/v1/embeddings``."""
+
+    def __init__(self, *, settings: EmbedSettings, cache: VectorCache, admission: Admission, metrics: Metrics) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._admission = admission
+        self._metrics = metrics
+
+    async def embed(
+        self, runtime: ModelRuntime, request: EmbeddingRequest, context: EmbedContext, stages: StageClock
+    ) -> EmbeddingResult:
+        """Compute or find the vectors of a request.
+
+        Raises:
+            EmbedgateError: whatever went wrong; nothing is held or charged then.
+        """
+        card = runtime.card
+        dimensions = _dimensions(card, request, context.endpoint)
+        timeout_ms = context.endpoint.timeout_ms
+        try:
+            async with asyncio.timeout(timeout_ms / 1000) as deadline:
+                tokenized = await runtime.tokenizer.tokenize(
+                    request.input,
+                    input_type=request.input_type,
+                    truncate=request.truncate,
+                    max_tokens=self._settings.max_tokens_per_request,
+                )
+                stages.lap("tokenize")
+                scope = "" if self._settings.share_cache_across_projects else context.project_id
+                keys = [cache_key(scope=scope, revision=card.revision, token_ids=item) for item in tokenized.items]
+                found, missing = self._look_up(keys, tokenized.items, card.model_id)
+                charged_tokens = sum(map(len, missing.values()))
+                cached_tokens = tokenized.total_tokens - charged_tokens
+                if missing and not runtime.pool.is_ready:
+                    raise ModelProvisioning(f"{card.model_id} is starting up; try again shortly.", retry_after_s=5)
+                asked = _admission_request(request, context, charged_tokens, cached_tokens)
+                hold = await self._admission.admit(asked)
+                stages.lap("admit")
+                await self._compute_under(hold, runtime, found, missing, context.tier, deadline)
+                stages.lap("embed")
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"No vector was computed within {timeout_ms} ms; nothing was charged. Try again."
+            ) from None
+        await hold.capture()
+        stages.lap("settle")
+        self._count_tokens(card.model_id, context.tier, charged_tokens, cached_tokens)
+        state = CacheState.MISS if not cached_tokens else CacheState.HIT if not missing else CacheState.PARTIAL
+        return EmbeddingResult(
+            vectors=[cut(found[key], dimensions) for key in keys],
+            model_id=card.model_id,
+            total_tokens=tokenized.total_tokens,
+            cached_tokens=cached_tokens,
+            cut_items=tokenized.cut_items,
+            cache_state=state,
+        )
+
+    def _look_up(
+        self, keys: Sequence[CacheKey], items: Sequence[TokenIds], model_id: str
+    ) -> tuple[dict[CacheKey, Vector], dict[CacheKey, TokenIds]]:
+        found: dict[CacheKey, Vector] = {}
+        missing: dict[CacheKey, TokenIds] = {}
+        hits = 0
+        for key, item in zip(keys, items, strict=True):
+            if key in found or key in missing:
+                continue
+            vector = self._cache.find(key)
+            if vector is None:
+                missing[key] = item
+            else:
+                found[key] = vector
+                hits += 1
+        for outcome, count in (
+            ("hit", hits),
+            ("miss", len(missing)),
+            ("repeated", len(keys) - hits - len(missing)),
+        ):
+            if count:
+                self._metrics.count(names.CACHE_ITEMS, count, model=model_id, outcome=outcome)
+        return found, missing
+
+    async def _compute_under(
+        self,
+        hold: Hold,
+        runtime: ModelRuntime,
+        found: dict[CacheKey, Vector],
+        missing: dict[CacheKey, TokenIds],
+        tier: Tier,
+        deadline: asyncio.Timeout,
+    ) -> None:
+        """Fill ``found`` with what is missing; any failure, cancellation too, releases the hold.
+
+        A joined computation may end with its first asker's deadline or luck, which must not
+        become ours: what it leaves open is computed in a round of our own, which joins nobody.
+        """
+        try:
+            left = missing
+            may_join = True
+            while left:
+                remaining_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
+                left = await self._compute_once(runtime, found, left, tier, timeout_s=remaining_s, may_join=may_join)
+                may_join = False
+        except BaseException:
+            await asyncio.shield(hold.release())
+            raise
+
+    async def _compute_once(
+        self,
+        runtime: ModelRuntime,
+        found: dict[CacheKey, Vector],
+        missing: dict[CacheKey, TokenIds],
+        tier: Tier,
+        *,
+        timeout_s: float,
+        may_join: bool,
+    ) -> dict[CacheKey, TokenIds]:
+        """Compute or join; returns what a joined computation failed to give."""
+        flights: dict[CacheKey, Flight] = {}
+        own: dict[CacheKey, TokenIds] = {}
+        try:
+            for key, item in missing.items():
+                joined = self._cache.join(key, tier) if may_join else None
+                if joined is None:
+                    own[key] = item
+                else:
+                    flights[key] = joined
+            if flights:
+                self._metrics.count(names.CACHE_ITEMS, len(flights), model=runtime.card.model_id, outcome="joined")
+            timeout_ms = max(1, int(timeout_s * 1000))
+            futures = runtime.pool.submit(list(own.values()), tier=tier, timeout_ms=timeout_ms)
+            for key, future in zip(own, futures, strict=True):
+                flights[key] = self._cache.start(key, tier, future)  # type: ignore[arg-type]
+            await asyncio.wait([flight.future for flight in flights.values()])
+        finally:
+            for flight in flights.values():
+                self._cache.leave(flight)
+        failed: dict[CacheKey, TokenIds] = {}
+        for key, flight in flights.items():
+            error = _error_of(flight)
+            if error is None:
+                found[key] = flight.future.result()
+            elif key in own:
+                raise error
+            else:
+                failed[key] = missing[key]
+        return failed
+
+    def _count_tokens(self, model_id: str, tier: Tier, charged_tokens: int, cached_tokens: int) -> None:
+        for outcome, tokens in (("charged", charged_tokens), ("cached", cached_tokens)):
+            if tokens:
+                self._metrics.count(names.TOKENS, tokens, model=model_id, tier=tier, outcome=outcome)
+        self._metrics.set(names.CACHE_ENTRIES, len(self._cache))
+
+
+def _dimensions(card: ModelCard, request: EmbeddingRequest, endpoint: Endpoint) -> int:
+    """The size to answer with; an endpoint's own size that its model lacks is not the caller's fault."""
+    if request.dimensions is not None or endpoint.dimensions is None:
+        return card.check_dimensions(request.dimensions)
+    try:
+        return card.check_dimensions(endpoint.dimensions)
+    except InvalidRequest:
+        raise Misconfigured("The endpoint's own 'dimensions' do not fit its model; tell your operator.") from None
+
+
+def _error_of(flight: Flight) -> BaseException | None:
+    if flight.future.cancelled():
+        return CapacityExceeded("This gateway is shutting down; try again.")
+    return flight.future.exception()
+
+
+def _admission_request(
+    request: EmbeddingRequest, context: EmbedContext, charged_tokens: int, cached_tokens: int
+) -> AdmissionRequest:
+    return AdmissionRequest(
+        request_id=context.request_id,
+        project_id=context.project_id,
+        endpoint_slug=context.endpoint.slug,
+        key_id=context.key_id,
+        user=request.user,
+        tier=context.tier,
+        charged_tokens=charged_tokens,
+        cached_tokens=cached_tokens,
+    )

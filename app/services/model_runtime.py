@@ -1,0 +1,95 @@
+"""A model as a gateway holds it: its card, its tokenizer, its replicas."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from app.core.embedding_request import (
+    EmbeddingInput,
+    InputType,
+    TokenArrays,
+    Truncate,
+    check_total,
+    fit,
+    token_arrays,
+)
+from app.core.model_card import ModelCard
+from app.core.packing import TokenIds
+from app.core.ports import EmbedderPool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedInput:
+    """Items as the model will see them. ``cut_items`` were shortened at the caller's wish."""
+
+    items: list[TokenIds]
+    total_tokens: int
+    cut_items: int
+
+
+class ModelTokenizer:
+    """The model's own tokenizer, run off the event loop (it releases the GIL).
+
+    Args:
+        tokenizer: its truncation and padding are switched off here.
+        card: the model that the ids are for.
+        executor: threads that encode.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, card: ModelCard, executor: Executor) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._card = card
+        self._executor = executor
+        self._special = _special_token_counts(tokenizer)
+
+    async def tokenize(
+        self, given: EmbeddingInput, *, input_type: InputType | None, truncate: Truncate, max_tokens: int
+    ) -> TokenizedInput:
+        """Turn an input into token ids, special tokens included.
+
+        Token arrays are taken as given and only checked.
+
+        Raises:
+            InvalidRequest: an id is outside the vocabulary, an item is too long, or all are too many.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._tokenize_now, given, input_type, truncate, max_tokens)
+
+    def _tokenize_now(
+        self, given: EmbeddingInput, input_type: InputType | None, truncate: Truncate, max_tokens: int
+    ) -> TokenizedInput:
+        if isinstance(given, TokenArrays):
+            items, special = token_arrays(given, self._card), (0, 0)
+        else:
+            prompt = self._card.prompts.get(input_type.value, "") if input_type else ""
+            items, special = self._encode([prompt + text for text in given.items]), self._special
+        items, cut_items = fit(items, self._card, truncate, special=special)
+        return TokenizedInput(items, check_total(items, max_tokens=max_tokens), cut_items)
+
+    def _encode(self, texts: Sequence[str]) -> list[TokenIds]:
+        if len(texts) == 1:
+            return [np.asarray(self._tokenizer.encode(texts[0]).ids, dtype=np.int32)]
+        return [np.asarray(e.ids, dtype=np.int32) for e in self._tokenizer.encode_batch_fast(list(texts))]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRuntime:
+    """All that a gateway needs to serve one model."""
+
+    card: ModelCard
+    tokenizer: ModelTokenizer
+    pool: EmbedderPool
+
+
+def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before and after a text."""
+    mask = tokenizer.encode("a").special_tokens_mask
+    lead = next((i for i, special in enumerate(mask) if not special), 0)
+    trail = next((i for i, special in enumerate(reversed(mask)) if not special), 0)
+    return lead, trail

@@ -1,0 +1,103 @@
+"""The exact-match cache and the computations under way, item by item.
+
+A key is BLAKE3 over scope, model revision and token ids. The scope is the project, so that no
+project can find out through response times what another one embeds, unless the operator shares
+the cache on purpose. What is stored is the full vector; ``dimensions`` are cut from it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from blake3 import blake3
+from cachetools import TTLCache
+
+from app.core.packing import TokenIds, Vector
+from app.core.tiers import Tier
+
+CacheKey = bytes
+
+
+def cache_key(*, scope: str, revision: str, token_ids: TokenIds) -> CacheKey:
+    """32 bytes that name one computation. ``scope`` is a project id, or "" when shared."""
+    head = f"{len(scope)}:{scope}{len(revision)}:{revision}".encode()
+    return blake3(head + token_ids.tobytes()).digest()
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A computation under way, shared by all that ask for the same vector while it lasts."""
+
+    key: CacheKey
+    tier: Tier
+    future: asyncio.Future[Vector]
+    waiters: int = 0
+
+
+class VectorCache:
+    """Bounded in entries, bytes and age; forgets the least recently used first.
+
+    Args:
+        max_entries: 0 switches the cache off; computations under way are shared all the same.
+        max_bytes: bound over all vectors.
+        ttl_s: age after which a vector is computed anew.
+        clock_s: monotonic clock.
+    """
+
+    def __init__(self, *, max_entries: int, max_bytes: int, ttl_s: float, clock_s: Callable[[], float]) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._vectors: TTLCache[CacheKey, Vector] = TTLCache(maxsize=max_entries, ttl=ttl_s, timer=clock_s)
+        self._flights: dict[tuple[CacheKey, Tier], Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def flights(self) -> int:
+        """Computations under way."""
+        return len(self._flights)
+
+    def find(self, key: CacheKey) -> Vector | None:
+        """A stored vector, read-only."""
+        return self._vectors.get(key)
+
+    def join(self, key: CacheKey, tier: Tier) -> Flight | None:
+        """Wait for a computation under way, unless it would be behind a lower tier."""
+        for candidate in Tier:
+            if candidate.rank > tier.rank:
+                break
+            flight = self._flights.get((key, candidate))
+            if flight is not None and not flight.future.done():
+                flight.waiters += 1
+                return flight
+        return None
+
+    def start(self, key: CacheKey, tier: Tier, future: asyncio.Future[Vector]) -> Flight:
+        """Register a new computation; its vector is stored when it ends, whoever still waits."""
+        flight = Flight(key, tier, future, waiters=1)
+        self._flights[key, tier] = flight
+        future.add_done_callback(lambda _: self._land(flight))
+        return flight
+
+    def leave(self, flight: Flight) -> None:
+        """One waiter less; a computation that nobody waits for is withdrawn."""
+        flight.waiters -= 1
+        if flight.waiters == 0 and not flight.future.done():
+            flight.future.cancel()
+
+    def _land(self, flight: Flight) -> None:
+        if self._flights.get((flight.key, flight.tier)) is flight:
+            del self._flights[flight.key, flight.tier]
+        if flight.future.cancelled() or flight.future.exception() is not None:
+            return
+        # The reply's rows share one buffer; a copy keeps one row alive, not the whole reply.
+        vector = np.array(flight.future.result(), dtype=np.float32)
+        vector.setflags(write=False)
+        entries = min(self._max_entries, self._max_bytes // max(1, vector.nbytes))
+        if entries < 1:
+            return
+        while len(self._vectors) >= entries:
+            self._vectors.popitem()
+        self._vectors[flight.key] = vector

@@ -1,0 +1,1 @@
+"""Redis and files behind the core's ports."""

@@ -1,0 +1,50 @@
+"""Connections to Redis or Valkey, with bounds on every wait and one translation of its failures."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.core.errors import DependencyDown
+
+TIMEOUT_S = 0.25
+
+
+def connect(url: str) -> Redis:
+    """A client with a pool. No command waits longer than 250 ms; one lost connection is retried.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+        max_connections=256,
+        health_check_interval=0,
+    )
+
+
+def lua(name: str) -> str:
+    """The text of a script in ``app/stores/lua``."""
+    return resources.files("app.stores").joinpath("lua", f"{name}.lua").read_text()
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn every failure of Redis into ``DependencyDown``; the cause stays attached for the log."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise DependencyDown("A dependency of the service does not answer; try again shortly.") from error
+
+
+def raw(value: bytes | str | None) -> bytes:
+    """A reply as the bytes that it is: connections of this module never decode."""
+    assert isinstance(value, bytes), f"expected bytes from Redis, got {type(value).__name__}"
+    return value

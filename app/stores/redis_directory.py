@@ -1,0 +1,193 @@
+"""The tenants' directory in Redis.
+
+Everything of a project carries the hash tag ``{project_id}``:
+
+- ``eg:{id}:directory``: hash; field ``project`` and one field ``endpoint:<slug>`` each, JSON
+- ``eg:{id}:keys``: hash; key id → record, JSON
+- ``eg:{id}:key_ids``: sorted set of key ids, all with score 0, for paging
+
+Outside of it: ``eg:slug:<slug>`` → project id, ``eg:projects`` (sorted set of ids, score 0) and
+``eg:pepper``.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from redis.asyncio import Redis
+
+from app.core.directory import Credential, Endpoint, KeyRecord, Project, ProjectView
+from app.core.errors import Conflict, RouteNotFound
+from app.stores.redis_client import lua, raw, translated
+
+T = TypeVar("T", Project, Endpoint, KeyRecord)
+
+_PEPPER = "eg:pepper"
+_PROJECTS = "eg:projects"
+_CHANGE_ATTEMPTS = 16
+
+
+class RedisDirectory:
+    """``Directory`` over one Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._replace = redis.register_script(lua("hash_replace"))
+        self._create_key = redis.register_script(lua("key_create"))
+
+    async def ping(self) -> None:
+        """Answer, or raise ``DependencyDown``."""
+        async with translated():
+            await self._redis.ping()
+
+    async def pepper(self) -> bytes:
+        """The cluster's pepper, made on first use."""
+        async with translated():
+            await self._redis.set(_PEPPER, os.urandom(32), nx=True)
+            pepper = await self._redis.get(_PEPPER)
+        return raw(pepper)
+
+    async def find_project(self, slug: str) -> str | None:
+        """A project's id by its slug."""
+        async with translated():
+            found = await self._redis.get(f"eg:slug:{slug}")
+        return raw(found).decode() if found else None
+
+    async def read_credential(self, project_id: str, key_id: str) -> Credential:
+        """Project, endpoints and one key, in one round trip."""
+        async with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hgetall(_directory(project_id))
+            pipe.hget(_keys(project_id), key_id)
+            fields, record = await pipe.execute()
+        return Credential(_view(fields), _load(KeyRecord, record) if record else None)
+
+    async def read_view(self, project_id: str) -> ProjectView | None:
+        """A project with its endpoints."""
+        async with translated():
+            return _view(await self._redis.hgetall(_directory(project_id)))
+
+    async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
+        """Projects in order of id, from the one behind ``after``."""
+        async with translated():
+            start = f"({after}" if after else "-"
+            ids = await self._redis.zrangebylex(_PROJECTS, start, "+", start=0, num=limit)
+            pipe = self._redis.pipeline(transaction=False)
+            for project_id in ids:
+                pipe.hget(_directory(raw(project_id).decode()), "project")
+            return [_load(Project, found) for found in await pipe.execute() if found]
+
+    async def create_project(self, project: Project) -> None:
+        """Store a new project; raises ``Conflict`` when the slug is taken."""
+        async with translated():
+            await self._redis.hset(_directory(project.project_id), "project", _dump(project))
+            slug_key = f"eg:slug:{project.slug}"
+            claimed = await self._redis.set(slug_key, project.project_id, nx=True)
+            # A command whose answer was lost is sent again, and then finds its own claim.
+            if not claimed and await self._redis.get(slug_key) != project.project_id.encode():
+                await self._redis.delete(_directory(project.project_id))
+                raise Conflict("A project of that slug exists already.")
+            await self._redis.zadd(_PROJECTS, {project.project_id: 0})
+
+    async def update_project(self, project_id: str, changes: Mapping[str, object]) -> Project:
+        """Change fields of a project; raises ``RouteNotFound`` when there is none."""
+        return await self._change(Project, _directory(project_id), "project", changes, "There is no such project.")
+
+    async def create_endpoint(self, project_id: str, endpoint: Endpoint) -> None:
+        """Store a new endpoint; raises ``Conflict`` when the slug is taken."""
+        async with translated():
+            field = f"endpoint:{endpoint.slug}"
+            if not await self._redis.hsetnx(_directory(project_id), field, _dump(endpoint)):
+                raise Conflict("An endpoint of that slug exists already in this project.")
+
+    async def update_endpoint(self, project_id: str, slug: str, changes: Mapping[str, object]) -> Endpoint:
+        """Change fields of an endpoint; raises ``RouteNotFound`` when there is none."""
+        return await self._change(
+            Endpoint, _directory(project_id), f"endpoint:{slug}", changes, "There is no such endpoint."
+        )
+
+    async def create_key(self, project_id: str, key: KeyRecord) -> None:
+        """Store a key's record."""
+        async with translated():
+            stored = await self._create_key(
+                keys=[_keys(project_id), _key_ids(project_id)], args=[key.key_id, _dump(key)]
+            )
+        if not stored:
+            raise Conflict("A key of that id exists already.")
+
+    async def list_keys(self, project_id: str, *, after: str | None, limit: int) -> Sequence[KeyRecord]:
+        """A page of the project's keys in order of id, from the one behind ``after``."""
+        async with translated():
+            start = f"({after}" if after else "-"
+            ids = await self._redis.zrangebylex(_key_ids(project_id), start, "+", start=0, num=limit)
+            if not ids:
+                return []
+            found = await self._redis.hmget(_keys(project_id), ids)
+            return [_load(KeyRecord, raw(record)) for record in found if record]
+
+    async def revoke_key(self, project_id: str, key_id: str, *, now_s: int) -> KeyRecord:
+        """Mark a key revoked, once; raises ``RouteNotFound`` when there is none."""
+        return await self._change(
+            KeyRecord, _keys(project_id), key_id, {"revoked_at_s": now_s}, "There is no such key.", once=True
+        )
+
+    async def _change(
+        self,
+        kind: type[T],
+        key: str,
+        field: str,
+        changes: Mapping[str, Any],
+        absent: str,
+        *,
+        once: bool = False,
+    ) -> T:
+        """Read, change and write back, again if somebody else was first.
+
+        With ``once``, fields that already have a value keep it.
+        """
+        async with translated():
+            for _ in range(_CHANGE_ATTEMPTS):
+                before = await self._redis.hget(key, field)
+                if before is None:
+                    raise RouteNotFound(absent)
+                current = _load(kind, raw(before))
+                wanted = {k: v for k, v in changes.items() if not (once and getattr(current, k) is not None)}
+                changed = dataclasses.replace(current, **wanted)
+                if await self._replace(keys=[key], args=[field, before, _dump(changed)]):
+                    return changed
+        raise Conflict("The resource is being changed by others; try again.")
+
+
+def _directory(project_id: str) -> str:
+    return f"eg:{{{project_id}}}:directory"
+
+
+def _keys(project_id: str) -> str:
+    return f"eg:{{{project_id}}}:keys"
+
+
+def _key_ids(project_id: str) -> str:
+    return f"eg:{{{project_id}}}:key_ids"
+
+
+def _dump(value: Project | Endpoint | KeyRecord) -> bytes:
+    return orjson.dumps(value)
+
+
+def _load(kind: type[T], record: bytes) -> T:
+    """Read a record; fields of a newer release are left aside, so that releases can overlap."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    fields = {name: value for name, value in orjson.loads(record).items() if name in known}
+    if "aliases" in fields:
+        fields["aliases"] = tuple(fields["aliases"])
+    return kind(**fields)
+
+
+def _view(fields: Mapping[Any, Any]) -> ProjectView | None:
+    project = fields.get(b"project")
+    if project is None:
+        return None
+    endpoints = [_load(Endpoint, value) for name, value in fields.items() if name.startswith(b"endpoint:")]
+    return ProjectView(_load(Project, project), {endpoint.slug: endpoint for endpoint in endpoints})

