@@ -135,7 +135,7 @@ class EndpointOut(BaseModel):
             service_tier=endpoint.service_tier,
             dimensions=endpoint.dimensions,
             timeout_ms=endpoint.timeout_ms,
-            created_at=_time(endpoint.created_at_s),
+            created_at=_time(endpoint.created_at_ms / 1000),
         )
 
 
@@ -182,5 +182,5 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None
 
 
-def _time(seconds: int) -> datetime:
+def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -79,5 +79,5 @@ def _one(view: ProjectView, name: str, names: Iterable[str], endpoint: Endpoint 
 
 
 def _model(name: str, endpoint: Endpoint | None, view: ProjectView) -> Model:
-    created_at_s = endpoint.created_at_s if endpoint else view.project.created_at_s
+    created_at_s = endpoint.created_at_ms // 1000 if endpoint else view.project.created_at_s
     return Model(id=name, created=created_at_s, owned_by=view.project.slug)

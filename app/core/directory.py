@@ -33,7 +33,7 @@ class Endpoint:
     status: str
     service_tier: str
     timeout_ms: int
-    created_at_s: int
+    created_at_ms: int
     aliases: tuple[str, ...] = ()
     dimensions: int | None = None
 
@@ -63,8 +63,9 @@ class ProjectView:
     _by_model: dict[str, Endpoint] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Index aliases and models; an alias wins over a model, an active endpoint over an inactive one."""
-        ranked = sorted(self.endpoints.values(), key=lambda e: (e.status == "active", -e.created_at_s, e.slug))
+        """Index aliases and models; an alias wins over a model, active over inactive, then the oldest."""
+        by_slug = sorted(self.endpoints.values(), key=lambda e: e.slug, reverse=True)
+        ranked = sorted(by_slug, key=lambda e: (e.status == "active", -e.created_at_ms))
         for endpoint in ranked:
             self._by_model[endpoint.model] = endpoint
         for endpoint in ranked:

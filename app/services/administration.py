@@ -83,7 +83,7 @@ class Administration:
         view = await self.view(project_id)
         if len(view.endpoints) >= MAX_ENDPOINTS:
             raise InvalidRequest(f"A project has at most {MAX_ENDPOINTS} endpoints.")
-        endpoint = Endpoint(created_at_s=self._now_s(), **fields)  # type: ignore[arg-type]
+        endpoint = Endpoint(created_at_ms=int(self._wall_s() * 1000), **fields)  # type: ignore[arg-type]
         await self._directory.create_endpoint(project_id, endpoint)
         return endpoint
 

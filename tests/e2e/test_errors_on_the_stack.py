@@ -66,12 +66,11 @@ def test_what_is_no_http_is_refused(stack: Stack) -> None:
 
 
 def test_a_deadline_that_passes_in_the_real_pipeline(stack: Stack) -> None:
-    path = f"/projects/{stack.dev['project_id']}/endpoints"
-    created = stack.admin("POST", path, {"slug": "rush", "model": stack.dev["model"], "timeout_ms": 1})
-    assert created.status_code in (201, 409)
-    time.sleep(1)
-    base = stack.dev["base_url"].replace("/embed/", "/rush/")
-    client = openai.OpenAI(base_url=base, api_key=stack.dev["api_key"], max_retries=0)
+    project_id = stack.admin("POST", "/projects", {"name": "Hurried", "slug": "hurried"}).json()["project_id"]
+    rush = {"slug": "rush", "model": stack.dev["model"], "timeout_ms": 1}
+    assert stack.admin("POST", f"/projects/{project_id}/endpoints", rush).status_code == 201
+    key = stack.admin("POST", f"/projects/{project_id}/keys", {"name": "test"}).json()["api_key"]
+    client = openai.OpenAI(base_url=f"{stack.root_url}/{project_id}/rush/v1", api_key=key, max_retries=0)
     with pytest.raises(openai.APIStatusError) as caught:
         client.embeddings.create(model="x", input=[f"late {n}" for n in range(500)])
     assert (caught.value.status_code, caught.value.code) == (408, "timeout")

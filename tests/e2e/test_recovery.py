@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 
-import httpx
 import numpy as np
 import openai
 import psutil
@@ -72,13 +71,16 @@ class Traffic:
 
 
 def wait_for_new_replica(stack: Stack, deployment: str, old: int, timeout_s: float = 90) -> float:
+    """Seconds until another process serves a new text."""
     began_s = time.monotonic()
+    client = openai.OpenAI(base_url=stack.bare_url, api_key=stack.dev["api_key"], max_retries=0, timeout=5)
     while time.monotonic() - began_s < timeout_s:
         if any(pid != old for pid in stack.replica_pids(deployment)):
             try:
-                if httpx.get(f"{stack.root_url}/readyz", timeout=5).status_code == 200:
-                    return time.monotonic() - began_s
-            except httpx.HTTPError:
+                text = f"is anybody there? {began_s} {time.monotonic()}"
+                client.embeddings.create(model=stack.dev["model"], input=text)
+                return time.monotonic() - began_s
+            except openai.APIError:
                 pass
         time.sleep(0.2)
     raise AssertionError(f"no new replica of {deployment} within {timeout_s} s")

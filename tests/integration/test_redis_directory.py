@@ -64,7 +64,7 @@ async def test_projects_endpoints_and_keys_live(house: House) -> None:
     assert caller.view.project == project
     assert caller.view.endpoints == {"docs": changed}
     assert caller.key == minted.record
-    assert endpoint.created_at_s == changed.created_at_s
+    assert endpoint.created_at_ms == changed.created_at_ms
     revoked = await admin.revoke_key(project.project_id, minted.record.key_id)
     again = await admin.revoke_key(project.project_id, minted.record.key_id)
     assert revoked.revoked_at_s == again.revoked_at_s is not None
@@ -119,7 +119,7 @@ async def test_concurrent_changes_are_all_kept(house: House) -> None:
     )
     endpoint = (await house.administration.view(project.project_id)).endpoints["docs"]
     assert endpoint == Endpoint(
-        "docs", "m", "embed", "inactive", "flex", 7, endpoint.created_at_s, aliases=("z",), dimensions=3
+        "docs", "m", "embed", "inactive", "flex", 7, endpoint.created_at_ms, aliases=("z",), dimensions=3
     )
 
 

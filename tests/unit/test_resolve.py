@@ -39,9 +39,10 @@ def test_models_and_aliases_name_an_endpoint() -> None:
 def test_an_alias_wins_over_a_model_and_active_over_inactive_and_old_over_new() -> None:
     other = change(slug="two", model="short", aliases=())
     assert endpoint_by_model(view(ENDPOINT, other), "short").slug == "one"
-    idle = change(slug="a", status="inactive", created_at_s=1)
-    newer = change(slug="b", created_at_s=20)
-    assert endpoint_by_model(view(idle, newer, ENDPOINT), "org/model").slug == "one"
+    idle = change(slug="a", status="inactive", created_at_ms=1)
+    newer = change(slug="zz", created_at_ms=11)
+    twin = change(slug="two")
+    assert endpoint_by_model(view(twin, idle, newer, ENDPOINT), "org/model").slug == "one"
 
 
 def test_states() -> None:
