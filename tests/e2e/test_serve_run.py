@@ -75,7 +75,7 @@ def use(url: str, log: Path) -> None:
         timeout=30,
     )
     assert len(response.json()["data"][0]["embedding"]) == 384
-    names = " ".join(" ".join(p.cmdline()) for p in psutil.process_iter() if p.pid)
+    names = " ".join(" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
     assert "EmbeddedRedisServer" not in names
 
 
