@@ -18,15 +18,18 @@ from app.api.services import Services
 from app.core.ports import Metrics
 from app.core.settings import ModelSettings, Settings
 from app.services.administration import Administration
-from app.services.admission import OpenAdmission
+from app.services.admission import LedgerAdmission
 from app.services.authenticate import Authenticator
 from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.unsettled import Unsettled
 from app.services.vector_cache import VectorCache
 from app.stores.model_files import load_tokenizer, locate
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_ledger import RedisLedger
+from app.stores.script_pipe import ScriptPipe
 from deployments.embedder_link import RayEmbedderLink
 from deployments.fast_ingress import lost_without
 from deployments.ingress_headers import new_request_id
@@ -71,6 +74,9 @@ class Gateway:
                 "no %s: projects and keys are kept by the embedded Redis of this machine", REDIS_URL_VARIABLE
             )
         directory = RedisDirectory(connect(url))
+        unretried = connect(url, retries=0)
+        ledger = RedisLedger(unretried, ScriptPipe(unretried, clock_s=time.monotonic))
+        unsettled = Unsettled(ledger, metrics, clock_s=time.monotonic)
         self._executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
         models = {model.id: self._runtime(config, model, embedders[model.id], metrics) for model in config.models}
         cache = VectorCache(
@@ -93,11 +99,18 @@ class Gateway:
                     share_cache_across_projects=config.cache.scope == "global",
                 ),
                 cache=cache,
-                admission=OpenAdmission(),
+                admission=LedgerAdmission(
+                    ledger,
+                    unsettled,
+                    multipliers=config.prices.multipliers(),
+                    metrics=metrics,
+                    clock_us=lambda: time.monotonic_ns() // 1000,
+                    new_hold_id=lambda: f"hold_{secrets.token_hex(12)}",
+                ),
                 metrics=metrics,
             ),
             administration=Administration(
-                directory, key_prefix=config.keys.prefix, random_bytes=secrets.token_bytes, wall_s=time.time
+                directory, ledger, key_prefix=config.keys.prefix, random_bytes=secrets.token_bytes, wall_s=time.time
             ),
             models=models,
             ping_store=directory.ping,

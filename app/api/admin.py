@@ -2,15 +2,20 @@
 
 import hmac
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.admin_wire import (
+    BalanceOut,
     EndpointChange,
     EndpointCreate,
     EndpointOut,
+    GrantCreate,
+    GrantOut,
+    KeyChange,
     KeyCreate,
     KeyOut,
     MintedKeyOut,
@@ -25,14 +30,33 @@ from app.api.docs import errors_of
 from app.api.request_record import record_of
 from app.api.services import Services
 from app.core import errors as e
+from app.core.directory import Author
+from app.core.ledger_types import Limits
 
 MAX_BODY_BYTES = 65_536
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Size of the page.")]
 After = Annotated[str | None, Query(max_length=200, description="Cursor: the next_cursor of the page before.")]
 
+
+def _author(
+    x_actor: Annotated[str, Header(max_length=200, description="Who makes the change, for the journal.")] = "operator",
+    x_reason: Annotated[str, Header(max_length=500, description="Why, for the journal.")] = "",
+) -> Author:
+    return Author(x_actor, x_reason)
+
+
+ByWhom = Annotated[Author, Depends(_author)]
+
 _ERRORS = errors_of(
-    e.InvalidRequest, e.Unauthenticated, e.RouteNotFound, e.Conflict, e.RequestTooLarge, e.DependencyDown, scoped=False
+    e.InvalidRequest,
+    e.Unauthenticated,
+    e.InsufficientQuota,
+    e.RouteNotFound,
+    e.Conflict,
+    e.RequestTooLarge,
+    e.DependencyDown,
+    scoped=False,
 )
 
 
@@ -71,9 +95,9 @@ def _add_projects(router: APIRouter, services: Services) -> None:
     administration = services.administration
 
     @router.post("/projects", status_code=201, summary="Create a project")
-    async def create_project(body: ProjectCreate) -> ProjectOut:
+    async def create_project(body: ProjectCreate, author: ByWhom) -> ProjectOut:
         """409 when the slug is taken."""
-        return ProjectOut.of(await administration.create_project(name=body.name, slug=body.slug))
+        return ProjectOut.of(await administration.create_project(author, name=body.name, slug=body.slug))
 
     @router.get("/projects", summary="List projects, or find one by slug")
     async def list_projects(
@@ -96,38 +120,56 @@ def _add_projects(router: APIRouter, services: Services) -> None:
     async def get_project(project_id: str) -> ProjectDetail:
         """404 when there is none of that id."""
         view = await administration.view(project_id)
+        account = await administration.account(project_id)
         endpoints = [EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)]
-        return ProjectDetail(**ProjectOut.of(view.project).model_dump(), endpoints=endpoints)
+        return ProjectDetail(
+            **dict(ProjectOut.of(view.project)),
+            balance=BalanceOut(**asdict(account.balance)),
+            open_holds=account.open_holds,
+            endpoints=endpoints,
+        )
 
     @router.patch("/projects/{project_id}", summary="Change a project")
-    async def update_project(project_id: str, body: ProjectChange) -> ProjectOut:
+    async def update_project(project_id: str, body: ProjectChange, author: ByWhom) -> ProjectOut:
         """Takes effect within one second everywhere."""
-        return ProjectOut.of(await administration.update_project(project_id, body.changes()))
+        return ProjectOut.of(await administration.update_project(project_id, body.changes(), author))
+
+    @router.post("/projects/{project_id}/grants", status_code=201, summary="Grant credit, or correct it")
+    async def grant(project_id: str, body: GrantCreate, author: ByWhom) -> GrantOut:
+        """The same `grant_id` again changes nothing. 402 when a correction goes below what is held or captured."""
+        grant_id, account = await administration.grant(
+            project_id, body.amount_nano_usd, Author(author.actor, body.reason), grant_id=body.grant_id
+        )
+        balance = BalanceOut(**asdict(account.balance))
+        return GrantOut(grant_id=grant_id, amount_nano_usd=body.amount_nano_usd, balance=balance)
 
 
 def _add_endpoints(router: APIRouter, services: Services) -> None:
     administration = services.administration
 
     @router.post("/projects/{project_id}/endpoints", status_code=201, summary="Create an endpoint")
-    async def create_endpoint(project_id: str, body: EndpointCreate) -> EndpointOut:
+    async def create_endpoint(project_id: str, body: EndpointCreate, author: ByWhom) -> EndpointOut:
         """409 when the project has an endpoint of that slug."""
-        return EndpointOut.of(await administration.create_endpoint(project_id, body.model_dump()))
+        return EndpointOut.of(await administration.create_endpoint(project_id, body.model_dump(), author))
 
     @router.patch("/projects/{project_id}/endpoints/{slug}", summary="Change an endpoint")
-    async def update_endpoint(project_id: str, slug: str, body: EndpointChange) -> EndpointOut:
+    async def update_endpoint(project_id: str, slug: str, body: EndpointChange, author: ByWhom) -> EndpointOut:
         """Takes effect within one second everywhere."""
-        return EndpointOut.of(await administration.update_endpoint(project_id, slug, body.changes()))
+        return EndpointOut.of(await administration.update_endpoint(project_id, slug, body.changes(), author))
 
 
 def _add_keys(router: APIRouter, services: Services) -> None:
     administration = services.administration
 
     @router.post("/projects/{project_id}/keys", status_code=201, summary="Create a key")
-    async def create_key(project_id: str, body: KeyCreate) -> MintedKeyOut:
+    async def create_key(project_id: str, body: KeyCreate, author: ByWhom) -> MintedKeyOut:
         """The only time that the key is shown; only its hash is stored."""
         expires_at_s = int(body.expires_at.timestamp()) if body.expires_at else None
-        minted = await administration.create_key(project_id, name=body.name, expires_at_s=expires_at_s)
-        return MintedKeyOut(**KeyOut.of(minted.record).model_dump(), api_key=minted.api_key)
+        limits = body.limits.domain() if body.limits else Limits()
+        minted = await administration.create_key(
+            project_id, author, name=body.name, expires_at_s=expires_at_s, limits=limits
+        )
+        return MintedKeyOut(**dict(KeyOut.of(minted.record)), api_key=minted.api_key)
 
     @router.get("/projects/{project_id}/keys", summary="List keys")
     async def list_keys(project_id: str, limit: Limit = 100, after: After = None) -> Page[KeyOut]:
@@ -136,7 +178,12 @@ def _add_keys(router: APIRouter, services: Services) -> None:
         cursor = keys[-1].key_id if len(keys) == limit else None
         return Page[KeyOut](data=[KeyOut.of(k) for k in keys], next_cursor=cursor)
 
+    @router.patch("/projects/{project_id}/keys/{key_id}", summary="Change a key")
+    async def update_key(project_id: str, key_id: str, body: KeyChange, author: ByWhom) -> KeyOut:
+        """Takes effect within one second everywhere."""
+        return KeyOut.of(await administration.update_key(project_id, key_id, body.changes(), author))
+
     @router.delete("/projects/{project_id}/keys/{key_id}", summary="Revoke a key")
-    async def revoke_key(project_id: str, key_id: str) -> KeyOut:
+    async def revoke_key(project_id: str, key_id: str, author: ByWhom) -> KeyOut:
         """Refused everywhere within one second; revoking twice changes nothing."""
-        return KeyOut.of(await administration.revoke_key(project_id, key_id))
+        return KeyOut.of(await administration.revoke_key(project_id, key_id, author))

@@ -1,19 +1,25 @@
 """Wire models of ``/admin/v1``."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.directory import Endpoint, KeyRecord, Project
+from app.core.money import MAX_AMOUNT_NANO_USD
 from app.core.settings.tenants import (
     Aliases,
+    BudgetsSpec,
     CallerTier,
     Dimensions,
     EndpointSpec,
     EndpointStatus,
+    LimitsSpec,
     ModelId,
     Name,
+    PriceNanoUsdPerMtok,
+    ProjectStatus,
     Slug,
     TaskMode,
     TimeoutMs,
@@ -36,7 +42,8 @@ class _Change(_Body):
 
     def changes(self) -> dict[str, Any]:
         """What was named in the body."""
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        return {n: v.domain() if isinstance(v, LimitsSpec | BudgetsSpec) else v for n, v in values.items()}
 
 
 class ProjectCreate(_Body):
@@ -53,8 +60,12 @@ class ProjectChange(_Change):
 
     name: Name | None = None
     """For people."""
-    status: Literal["active", "disabled"] | None = None
-    """A disabled project's keys open nothing."""
+    status: ProjectStatus | None = None
+    """A disabled project's keys open nothing; a delinquent one gets a 402."""
+    limits: LimitsSpec | None = None
+    """Rates over all keys; replaces what was set."""
+    budgets: BudgetsSpec | None = None
+    """Monthly bounds; replaces what was set."""
 
 
 class EndpointCreate(EndpointSpec):
@@ -78,6 +89,8 @@ class EndpointChange(_Change):
     """Null goes back to the model's native size."""
     timeout_ms: TimeoutMs | None = None
     """A request's deadline."""
+    price_nano_usd_per_mtok: PriceNanoUsdPerMtok | None = None
+    """Nano-USD for a million charged tokens."""
 
 
 class KeyCreate(_Body):
@@ -87,6 +100,46 @@ class KeyCreate(_Body):
     """For people."""
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
     """When it stops working, with a time zone; never, when left out."""
+    limits: LimitsSpec | None = None
+    """Rates of this key, besides the project's."""
+
+
+class KeyChange(_Change):
+    """What of a key may change."""
+
+    name: Name | None = None
+    """For people."""
+    limits: LimitsSpec | None = None
+    """Rates of this key; replaces what was set."""
+
+
+class GrantCreate(_Body):
+    """Credit, or a correction of it."""
+
+    amount_nano_usd: Annotated[int, Field(ge=-MAX_AMOUNT_NANO_USD, le=MAX_AMOUNT_NANO_USD, examples=[5_000_000_000])]
+    """Negative to correct, never below what is held or captured."""
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why, for the journal."""
+    grant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    """Yours, so that sending it twice grants once; made up when left out."""
+
+
+class BalanceOut(BaseModel):
+    """Money in nano-USD: granted + debt = available + held + captured."""
+
+    granted: int
+    available: int
+    held: int
+    captured: int
+    debt: int
+
+
+class GrantOut(BaseModel):
+    """A grant, and the balance after it."""
+
+    grant_id: str
+    amount_nano_usd: int
+    balance: BalanceOut
 
 
 class ProjectOut(BaseModel):
@@ -97,6 +150,8 @@ class ProjectOut(BaseModel):
     slug: str
     status: str
     created_at: datetime
+    limits: LimitsSpec
+    budgets: BudgetsSpec
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -107,6 +162,8 @@ class ProjectOut(BaseModel):
             slug=project.slug,
             status=project.status,
             created_at=_time(project.created_at_s),
+            limits=LimitsSpec(**asdict(project.limits)),
+            budgets=BudgetsSpec(**asdict(project.budgets)),
         )
 
 
@@ -121,6 +178,7 @@ class EndpointOut(BaseModel):
     service_tier: str
     dimensions: int | None
     timeout_ms: int
+    price_nano_usd_per_mtok: int
     created_at: datetime
 
     @classmethod
@@ -135,13 +193,16 @@ class EndpointOut(BaseModel):
             service_tier=endpoint.service_tier,
             dimensions=endpoint.dimensions,
             timeout_ms=endpoint.timeout_ms,
+            price_nano_usd_per_mtok=endpoint.price_nano_usd_per_mtok,
             created_at=_time(endpoint.created_at_ms / 1000),
         )
 
 
 class ProjectDetail(ProjectOut):
-    """A project with its endpoints."""
+    """A project with its endpoints and its balance."""
 
+    balance: BalanceOut
+    open_holds: int
     endpoints: list[EndpointOut] = Field(default_factory=list)
 
 
@@ -153,6 +214,7 @@ class KeyOut(BaseModel):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    limits: LimitsSpec
 
     @classmethod
     def of(cls, key: KeyRecord) -> Self:
@@ -163,6 +225,7 @@ class KeyOut(BaseModel):
             created_at=_time(key.created_at_s),
             expires_at=_time(key.expires_at_s) if key.expires_at_s is not None else None,
             revoked_at=_time(key.revoked_at_s) if key.revoked_at_s is not None else None,
+            limits=LimitsSpec(**asdict(key.limits)),
         )
 
 

@@ -19,6 +19,16 @@ EMBEDDING_HEADERS: dict[str, Any] = {
     "x-request-id": _REQUEST_ID,
     "x-cache": {"description": "hit, partial or miss", "schema": {"type": "string"}},
     "x-service-tier": {"description": "The tier that served.", "schema": {"type": "string"}},
+    "x-cost-nano-usd": {"description": "What the request cost, in nano-USD.", "schema": {"type": "integer"}},
+    "x-ratelimit-limit-requests": {
+        "description": "Where a limit is set: what it lets in at once. The same for tokens.",
+        "schema": {"type": "integer"},
+    },
+    "x-ratelimit-remaining-requests": {"description": "What is left of that.", "schema": {"type": "integer"}},
+    "x-ratelimit-reset-requests": {
+        "description": "Until it is whole again, like 1m6.5s.",
+        "schema": {"type": "string"},
+    },
     "x-truncated": {"description": "How many inputs were cut, where any was.", "schema": {"type": "integer"}},
     "openai-processing-ms": {"description": "Time spent here.", "schema": {"type": "integer"}},
 }
@@ -27,7 +37,11 @@ _EMBEDDING_ERRORS = (
     e.InvalidRequest,
     e.ModelNotEmbedding,
     e.Unauthenticated,
+    e.InsufficientQuota,
+    e.BillingDelinquent,
+    e.BudgetExceeded,
     e.EndpointNotFound,
+    e.RateLimited,
     e.DeadlineExceeded,
     e.RequestTooLarge,
     e.ModelNotDeployed,

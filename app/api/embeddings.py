@@ -14,9 +14,11 @@ from app.api.services import Services
 from app.api.wire import EmbeddingBody, EmbeddingResponse, parse_embedding_body
 from app.core.directory import Endpoint
 from app.core.embedding_request import EmbeddingRequest
+from app.core.rates import go_duration
 from app.services.authenticate import Caller
-from app.services.embed import EmbedContext, EmbeddingResult, StageClock
+from app.services.embed import EmbedContext, EmbeddingResult
 from app.services.resolve import endpoint_by_model, runtime_of, tier_of
+from app.services.stage_clock import StageClock
 
 
 def embeddings_router(services: Services) -> APIRouter:
@@ -80,20 +82,30 @@ async def _respond(
     record.model, record.tier, record.items = runtime.card.model_id, tier.value, len(body.input.items)
     context = EmbedContext(
         request_id=record.request_id,
-        project_id=caller.view.project.project_id,
-        key_id=caller.key.key_id,
+        project=caller.view.project,
+        key=caller.key,
         endpoint=endpoint,
         tier=tier,
     )
-    result = await services.embed.embed(runtime, body, context, stages)
-    record.tokens, record.cached_tokens = result.total_tokens, result.cached_tokens
-    content = await encode_response(result, body.encoding_format)
-    stages.lap("serialize")
+    async with services.embed.embed(runtime, body, context, stages) as result:
+        record.tokens, record.cached_tokens = result.total_tokens, result.cached_tokens
+        record.cost_nano_usd = result.cost_nano_usd
+        content = await encode_response(result, body.encoding_format)
+        stages.lap("serialize")
     return Response(content, media_type="application/json", headers=_headers(result, context))
 
 
 def _headers(result: EmbeddingResult, context: EmbedContext) -> dict[str, str]:
-    headers = {"x-cache": result.cache_state.value, "x-service-tier": context.tier.value}
+    headers = {
+        "x-cache": result.cache_state.value,
+        "x-service-tier": context.tier.value,
+        "x-cost-nano-usd": str(result.cost_nano_usd),
+    }
+    for kind, rate in (("requests", result.rates.requests), ("tokens", result.rates.tokens)):
+        if rate is not None:
+            headers[f"x-ratelimit-limit-{kind}"] = str(rate.limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(rate.remaining)
+            headers[f"x-ratelimit-reset-{kind}"] = go_duration(rate.reset_us)
     if result.cut_items:
         headers["x-truncated"] = str(result.cut_items)
     return headers

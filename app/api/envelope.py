@@ -100,6 +100,7 @@ def _line(scope: Scope, record: RequestRecord, status: int, total_ms: float) -> 
         "items": record.items,
         "tokens": record.tokens,
         "cached_tokens": record.cached_tokens,
+        "cost_nano_usd": record.cost_nano_usd,
         "error_code": record.error_code,
         "error": record.error,
         "stages_ms": {stage: round(ms, 3) for stage, ms in record.stages_ms.items()} or None,

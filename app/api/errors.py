@@ -26,6 +26,7 @@ class ErrorRule:
 
 
 _BAD = "invalid_request_error"
+_BILLING = "billing_error"
 _DOWN = "service_unavailable_error"
 _CAPACITY = ErrorRule(503, _DOWN, "capacity_exceeded", "capacity_exceeded")
 _ENGINE_DOWN = ErrorRule(503, _DOWN, "engine_error", "internal_error")
@@ -37,6 +38,10 @@ RULES: Mapping[type[e.EmbedgateError], ErrorRule] = {
     e.ModelNotEmbedding: ErrorRule(400, _BAD, "model_not_embedding", "model_not_embedding"),
     e.Unauthenticated: ErrorRule(401, "authentication_error", "authentication_error", "invalid_api_key"),
     e.EndpointNotFound: ErrorRule(404, _BAD, "endpoint_not_found", "model_not_found"),
+    e.InsufficientQuota: ErrorRule(402, _BILLING, "insufficient_quota", "insufficient_quota", no_retry=True),
+    e.BillingDelinquent: ErrorRule(402, _BILLING, "billing_delinquent", "billing_delinquent", no_retry=True),
+    e.BudgetExceeded: ErrorRule(402, _BILLING, "budget_exceeded", "budget_exceeded", no_retry=True),
+    e.RateLimited: ErrorRule(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_exceeded"),
     e.RouteNotFound: ErrorRule(404, _BAD, "not_found", "not_found"),
     e.MethodNotAllowed: ErrorRule(405, _BAD, "method_not_allowed", "method_not_allowed"),
     e.DeadlineExceeded: ErrorRule(408, "timeout_error", "timeout", "timeout"),
@@ -78,9 +83,17 @@ def answer(error: Exception, *, scoped: bool) -> ErrorAnswer:
         message = "Something went wrong on our side; the request id helps your operator to find it."
         return _answer(INTERNAL, message, param=None, retry_after_s=None, scoped=scoped)
     headers = {"allow": error.allow} if isinstance(error, e.MethodNotAllowed) else {}
+    if isinstance(error, e.RateLimited):
+        headers |= {"x-should-retry": "false"} if error.wait_us is None else _exact_wait(error.wait_us)
     return _answer(
         rule_of(error), error.message, param=error.param, retry_after_s=error.retry_after_s, scoped=scoped, more=headers
     )
+
+
+def _exact_wait(wait_us: int) -> dict[str, str]:
+    """``retry-after-ms``, which both SDKs prefer, where it is within the minute that they act on."""
+    wait_ms = -(-wait_us // 1000)
+    return {"retry-after-ms": str(wait_ms)} if wait_ms <= 60_000 else {}
 
 
 def rule_of(error: e.EmbedgateError) -> ErrorRule:

@@ -27,6 +27,7 @@ class RequestRecord:
     items: int | None = None
     tokens: int | None = None
     cached_tokens: int | None = None
+    cost_nano_usd: int | None = None
     error_code: str | None = None
     error: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """``embedgate apply -f projects.yaml``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,8 @@ def apply(
 def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> int:
     project = client.find_project(spec.slug)
     keys = list(client.pages(f"/projects/{project['project_id']}/keys")) if project else []
-    changes = plan(spec, project, [key["name"] for key in keys if key["revoked_at"] is None])
+    valid = [key for key in keys if key["revoked_at"] is None]
+    changes = plan(spec, project, valid)
     if changes:
         console.print(f"[bold]project {spec.slug}[/bold]")
     for change in changes:
@@ -43,11 +45,11 @@ def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> 
     if not dry_run:
         project_id = project["project_id"] if project else ""
         for change in changes:
-            project_id = _do(client, project_id, change)
+            project_id = _do(client, project_id, change, {key["name"]: key["key_id"] for key in valid})
     return len(changes)
 
 
-def _do(client: AdminClient, project_id: str, change: Change) -> str:
+def _do(client: AdminClient, project_id: str, change: Change, key_ids: Mapping[str, str]) -> str:
     """Make one change; returns the project's id, which a creation makes known."""
     values = dict(change.values)
     match change.action, change.kind:
@@ -62,6 +64,8 @@ def _do(client: AdminClient, project_id: str, change: Change) -> str:
         case "create", "key":
             minted = client.call("POST", f"/projects/{project_id}/keys", values)
             console.print(f"  key '{change.name}' (shown this once): {minted['api_key']}", soft_wrap=True)
+        case "change", "key":
+            client.call("PATCH", f"/projects/{project_id}/keys/{key_ids[change.name]}", values)
         case _:
             raise AssertionError(f"no such change: {change}")
     return project_id

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.core.ledger_types import NO_BUDGETS, NO_LIMITS, Budgets, Limits
+
 ID_BYTES = 12
 
 
@@ -16,6 +18,8 @@ class Project:
     slug: str
     status: str
     created_at_s: int
+    limits: Limits = NO_LIMITS
+    budgets: Budgets = NO_BUDGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Endpoint:
     created_at_ms: int
     aliases: tuple[str, ...] = ()
     dimensions: int | None = None
+    price_nano_usd_per_mtok: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class KeyRecord:
     created_at_s: int
     expires_at_s: int | None = None
     revoked_at_s: int | None = None
+    limits: Limits = NO_LIMITS
 
     def is_valid_at(self, now_s: float) -> bool:
         """Whether the key opens anything at ``now_s``."""
@@ -82,6 +88,14 @@ class ProjectView:
 
 
 @dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, and why."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """What one read of the directory says of a presented key."""
 
@@ -103,9 +117,12 @@ class DirectoryReader(Protocol):
 
 
 class Directory(DirectoryReader, Protocol):
-    """What administration reads and writes. Every method may raise ``DependencyDown``."""
+    """What administration reads and writes. Every method may raise ``DependencyDown``.
 
-    async def create_project(self, project: Project) -> None:
+    Each change is journalled together with it: what it was and is, who made it and why.
+    """
+
+    async def create_project(self, project: Project, author: Author) -> None:
         """Store a new project; raises ``Conflict`` when the slug is taken."""
 
     async def read_view(self, project_id: str) -> ProjectView | None:
@@ -114,22 +131,29 @@ class Directory(DirectoryReader, Protocol):
     async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
         """Projects in order of id, from the one behind ``after``."""
 
-    async def update_project(self, project_id: str, changes: Mapping[str, object]) -> Project:
+    async def update_project(self, project_id: str, changes: Mapping[str, object], author: Author) -> Project:
         """Change fields of a project; raises ``RouteNotFound`` when there is none."""
 
-    async def create_endpoint(self, project_id: str, endpoint: Endpoint) -> None:
+    async def create_endpoint(self, project_id: str, endpoint: Endpoint, author: Author) -> None:
         """Store a new endpoint; raises ``Conflict`` when the slug is taken."""
 
-    async def update_endpoint(self, project_id: str, slug: str, changes: Mapping[str, object]) -> Endpoint:
+    async def update_endpoint(
+        self, project_id: str, slug: str, changes: Mapping[str, object], author: Author
+    ) -> Endpoint:
         """Change fields of an endpoint; raises ``RouteNotFound`` when there is none."""
 
-    async def create_key(self, project_id: str, key: KeyRecord) -> None:
+    async def create_key(self, project_id: str, key: KeyRecord, author: Author) -> None:
         """Store a key's record."""
 
     async def list_keys(self, project_id: str, *, after: str | None, limit: int) -> Sequence[KeyRecord]:
         """A page of the project's keys in order of id, from the one behind ``after``."""
 
-    async def revoke_key(self, project_id: str, key_id: str, *, now_s: int) -> KeyRecord:
+    async def update_key(
+        self, project_id: str, key_id: str, changes: Mapping[str, object], author: Author
+    ) -> KeyRecord:
+        """Change fields of a key; raises ``RouteNotFound`` when there is none."""
+
+    async def revoke_key(self, project_id: str, key_id: str, author: Author, *, now_s: int) -> KeyRecord:
         """Mark a key revoked, once; raises ``RouteNotFound`` when there is none."""
 
     async def ping(self) -> None:

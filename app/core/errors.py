@@ -12,6 +12,11 @@
     ├── MethodNotAllowed
     ├── Conflict                  the resource exists already, or is in another state
     ├── RequestTooLarge           the body is over the bound
+    ├── PaymentRequired
+    │   ├── InsufficientQuota     the hold does not fit the balance
+    │   ├── BillingDelinquent     the project is past due
+    │   └── BudgetExceeded        the month's token or money budget is spent
+    ├── RateLimited               over the request or token rate
     ├── DeadlineExceeded          no vector before the deadline
     ├── Misconfigured             the operator's configuration cannot work
     │   ├── ModelNotDeployed      the endpoint names a model that no deployment serves
@@ -19,6 +24,7 @@
     │   └── InvalidModelId        the endpoint's model id cannot be parsed
     ├── EngineError               the engine failed; see ``EngineFault`` for the classes
     ├── InvalidEngineReply        the replica's reply cannot be decoded
+    ├── HoldConflict              a hold's id was used for something else; a bug of ours
     └── Unavailable               try again later
         ├── EndpointInactive      switched off by its owner
         ├── ModelProvisioning     no replica is ready yet
@@ -90,6 +96,36 @@ class RequestTooLarge(EmbedgateError):
     """The body is over the bound."""
 
 
+class PaymentRequired(EmbedgateError):
+    """The project cannot pay for the request."""
+
+
+class InsufficientQuota(PaymentRequired):
+    """The hold does not fit the balance."""
+
+
+class BillingDelinquent(PaymentRequired):
+    """The project is past due."""
+
+
+class BudgetExceeded(PaymentRequired):
+    """The month's token or money budget is spent."""
+
+
+class RateLimited(EmbedgateError):
+    """Over the request or token rate.
+
+    Args:
+        message: one sentence for the caller.
+        wait_us: until the request would be let in, if nothing else came; None when it never would.
+    """
+
+    def __init__(self, message: str, *, wait_us: int | None) -> None:
+        wait_s = 60 if wait_us is None else min(60, max(1, -(-wait_us // 1_000_000)))
+        super().__init__(message, retry_after_s=wait_s)
+        self.wait_us = wait_us
+
+
 class DeadlineExceeded(EmbedgateError):
     """No vector before the deadline."""
 
@@ -130,6 +166,10 @@ class EngineError(EmbedgateError):
 
 class InvalidEngineReply(EmbedgateError):
     """The replica's reply cannot be decoded as vectors of the model."""
+
+
+class HoldConflict(EmbedgateError):
+    """A hold's id was used for something else."""
 
 
 class Unavailable(EmbedgateError):

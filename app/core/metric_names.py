@@ -47,6 +47,13 @@ STEP_ITEMS = "embedgate_step_items"
 STEP_TOKENS = "embedgate_step_tokens"
 STEP_MS = "embedgate_step_ms"
 ENGINE_FAILURES = "embedgate_engine_failures"
+ADMISSION_REFUSALS = "embedgate_admission_refusals"
+LOCAL_ADMISSIONS = "embedgate_local_admissions"
+UNSETTLED_HOLDS = "embedgate_unsettled_holds"
+EXPIRED_HOLDS = "embedgate_expired_holds"
+CHARGED_NANO_USD = "embedgate_charged_nano_usd"
+JOURNAL_DRAINED = "embedgate_journal_drained"
+JOURNAL_LAG_S = "embedgate_journal_lag_s"
 
 STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize", "total")
 
@@ -85,5 +92,17 @@ METRICS = (
     Metric(STEP_ITEMS, Kind.HISTOGRAM, "Items in one engine step", ("model",), _COUNTS),
     Metric(STEP_TOKENS, Kind.HISTOGRAM, "Tokens in one engine step", ("model",), _TOKENS),
     Metric(STEP_MS, Kind.HISTOGRAM, "Duration of one engine step", ("model",), _MS),
+    Metric(
+        ADMISSION_REFUSALS,
+        Kind.COUNTER,
+        "Requests that limits, budgets or credit refused; reason as in the ledger",
+        ("reason",),
+    ),
+    Metric(LOCAL_ADMISSIONS, Kind.COUNTER, "Free requests let in under this gateway's own bound, the store being away"),
+    Metric(UNSETTLED_HOLDS, Kind.GAUGE, "Holds whose call got no answer, to be ended in the customer's favour"),
+    Metric(EXPIRED_HOLDS, Kind.COUNTER, "Holds that this gateway released because their deadline passed"),
+    Metric(CHARGED_NANO_USD, Kind.COUNTER, "Money captured, in nano-USD", ("model", "tier")),
+    Metric(JOURNAL_DRAINED, Kind.COUNTER, "Journal entries written to the object store"),
+    Metric(JOURNAL_LAG_S, Kind.GAUGE, "Age of the oldest journal entry that is not in the object store yet"),
     Metric(ENGINE_FAILURES, Kind.COUNTER, "Engine failures by class", ("model", "fault")),
 )

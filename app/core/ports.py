@@ -4,7 +4,18 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from app.core.ledger_types import (
+    AccountState,
+    Admitted,
+    Charge,
+    GrantResult,
+    Receipt,
+    Refused,
+    Settlement,
+    Terms,
+)
 from app.core.packing import TokenIds, Vector
+from app.core.rates import Rates
 from app.core.tiers import Tier
 
 T_co = TypeVar("T_co", covariant=True)
@@ -63,7 +74,10 @@ class EmbedderLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """What a request asks to be admitted for; ``charged_tokens`` is exact, not an estimate."""
+    """What a request asks to be admitted for; ``charged_tokens`` is exact, not an estimate.
+
+    ``hold_id`` is named by a caller that may ask twice for the same; None takes a fresh one.
+    """
 
     request_id: str
     project_id: str
@@ -73,6 +87,10 @@ class AdmissionRequest:
     tier: Tier
     charged_tokens: int
     cached_tokens: int
+    price_nano_usd_per_mtok: int
+    terms: Terms
+    timeout_ms: int
+    hold_id: str | None = None
 
 
 class Admission(Protocol):
@@ -85,11 +103,42 @@ class Admission(Protocol):
 class Hold(Protocol):
     """An admitted request: ended exactly once."""
 
+    @property
+    def amount_nano_usd(self) -> int:
+        """What the request costs."""
+
+    @property
+    def rates(self) -> Rates:
+        """Where the caller stands with its limits."""
+
     async def capture(self) -> None:
-        """Settle; called before the response is sent."""
+        """Settle; called when the response is ready and before it is sent.
+
+        Raises:
+            EmbedgateError: nothing is charged, and the response must not be sent.
+        """
 
     async def release(self) -> None:
-        """Give everything back; called when the request fails, whenever that is."""
+        """Give everything back; called when the request fails, whenever that is. Never raises."""
+
+
+class Ledger(Protocol):
+    """The cluster's accounts; see ``app.core.ledger``. Every method may raise ``DependencyDown``."""
+
+    async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
+        """Check rates, budgets and balance, and take the hold: all or nothing."""
+
+    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int) -> Receipt | None:
+        """End a hold, or say how it ended; None when there is no such hold."""
+
+    async def reap(self, project_ids: Sequence[str], *, limit: int) -> tuple[int, int]:
+        """Expire due holds and forget old ended ones; how many of each."""
+
+    async def grant(self, project_id: str, grant_id: str, amount_nano_usd: int, details: str) -> GrantResult:
+        """Add or correct credit, once for each id."""
+
+    async def read_account(self, project_id: str) -> AccountState:
+        """Balance, open holds and the month's figures."""
 
 
 class Metrics(Protocol):

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from app.core.api_key import SECRET_BYTES, digest_of, key_id_of, mint
-from app.core.directory import ID_BYTES, Directory, Endpoint, KeyRecord, Project, ProjectView
-from app.core.errors import InvalidRequest, RouteNotFound
+from app.core.directory import ID_BYTES, Author, Directory, Endpoint, KeyRecord, Project, ProjectView
+from app.core.errors import Conflict, InsufficientQuota, InvalidRequest, RouteNotFound
+from app.core.ledger_types import NO_LIMITS, AccountState, GrantResult, Limits
+from app.core.ports import Ledger
 
 MAX_ENDPOINTS = 100
 """For each project: its endpoints are read as one value on the request path."""
@@ -26,6 +30,7 @@ class Administration:
 
     Args:
         directory: where the tenants live.
+        ledger: where their credit is.
         key_prefix: first part of every key.
         random_bytes: source of secrets and ids.
         wall_s: Unix time.
@@ -34,17 +39,19 @@ class Administration:
     def __init__(
         self,
         directory: Directory,
+        ledger: Ledger,
         *,
         key_prefix: str,
         random_bytes: Callable[[int], bytes],
         wall_s: Callable[[], float],
     ) -> None:
         self._directory = directory
+        self._ledger = ledger
         self._key_prefix = key_prefix
         self._random_bytes = random_bytes
         self._wall_s = wall_s
 
-    async def create_project(self, *, name: str, slug: str) -> Project:
+    async def create_project(self, author: Author, *, name: str, slug: str) -> Project:
         """Create a tenant; raises ``Conflict`` when the slug is taken."""
         project = Project(
             project_id=f"proj_{self._random_bytes(ID_BYTES).hex()}",
@@ -53,7 +60,7 @@ class Administration:
             status="active",
             created_at_s=self._now_s(),
         )
-        await self._directory.create_project(project)
+        await self._directory.create_project(project, author)
         return project
 
     async def view(self, project_id: str) -> ProjectView:
@@ -74,24 +81,58 @@ class Administration:
         """A page of projects in order of id."""
         return await self._directory.list_projects(after=after, limit=limit)
 
-    async def update_project(self, project_id: str, changes: Mapping[str, object]) -> Project:
-        """Change name or status; raises ``RouteNotFound``."""
-        return await self._directory.update_project(project_id, changes)
+    async def update_project(self, project_id: str, changes: Mapping[str, object], author: Author) -> Project:
+        """Change name, status, limits or budgets; raises ``RouteNotFound``."""
+        return await self._directory.update_project(project_id, changes, author)
 
-    async def create_endpoint(self, project_id: str, fields: Mapping[str, object]) -> Endpoint:
+    async def account(self, project_id: str) -> AccountState:
+        """A project's balance and what is open."""
+        return await self._ledger.read_account(project_id)
+
+    async def grant(
+        self, project_id: str, amount_nano_usd: int, author: Author, *, grant_id: str | None
+    ) -> tuple[str, AccountState]:
+        """Add or correct credit; its id and the account after it.
+
+        Raises:
+            RouteNotFound: no such project.
+            Conflict: the id was used for another grant.
+            InsufficientQuota: a correction would go below what is held or captured.
+            InvalidRequest: nothing, or more than an account can hold.
+        """
+        await self.view(project_id)
+        grant_id = grant_id or f"grant_{self._random_bytes(ID_BYTES).hex()}"
+        details = orjson.dumps({"actor": author.actor, "reason": author.reason}).decode()
+        match await self._ledger.grant(project_id, grant_id, amount_nano_usd, details):
+            case GrantResult.CONFLICT:
+                raise Conflict("A grant of that id exists already, with another amount, reason or author.")
+            case GrantResult.INSUFFICIENT:
+                raise InsufficientQuota("The correction goes below what is held or captured; correct by less.")
+            case GrantResult.OUT_OF_RANGE:
+                raise InvalidRequest(
+                    "'amount_nano_usd' must not be 0, and all grants together stay below 2^53.", param="amount_nano_usd"
+                )
+            case GrantResult.GRANTED:
+                return grant_id, await self._ledger.read_account(project_id)
+
+    async def create_endpoint(self, project_id: str, fields: Mapping[str, object], author: Author) -> Endpoint:
         """Create an endpoint; raises ``RouteNotFound``, ``Conflict`` or ``InvalidRequest``."""
         view = await self.view(project_id)
         if len(view.endpoints) >= MAX_ENDPOINTS:
             raise InvalidRequest(f"A project has at most {MAX_ENDPOINTS} endpoints.")
         endpoint = Endpoint(created_at_ms=int(self._wall_s() * 1000), **fields)  # type: ignore[arg-type]
-        await self._directory.create_endpoint(project_id, endpoint)
+        await self._directory.create_endpoint(project_id, endpoint, author)
         return endpoint
 
-    async def update_endpoint(self, project_id: str, slug: str, changes: Mapping[str, object]) -> Endpoint:
+    async def update_endpoint(
+        self, project_id: str, slug: str, changes: Mapping[str, object], author: Author
+    ) -> Endpoint:
         """Change an endpoint; raises ``RouteNotFound``."""
-        return await self._directory.update_endpoint(project_id, slug, changes)
+        return await self._directory.update_endpoint(project_id, slug, changes, author)
 
-    async def create_key(self, project_id: str, *, name: str, expires_at_s: int | None) -> MintedKey:
+    async def create_key(
+        self, project_id: str, author: Author, *, name: str, expires_at_s: int | None, limits: Limits = NO_LIMITS
+    ) -> MintedKey:
         """Mint a key and store its hash; raises ``RouteNotFound`` or ``InvalidRequest``."""
         view = await self.view(project_id)
         if expires_at_s is not None and expires_at_s <= self._wall_s():
@@ -110,8 +151,9 @@ class Administration:
             digest=digest_of(api_key),
             created_at_s=self._now_s(),
             expires_at_s=expires_at_s,
+            limits=limits,
         )
-        await self._directory.create_key(project_id, record)
+        await self._directory.create_key(project_id, record, author)
         return MintedKey(record, api_key)
 
     async def list_keys(self, project_id: str, *, after: str | None, limit: int) -> Sequence[KeyRecord]:
@@ -119,9 +161,15 @@ class Administration:
         await self.view(project_id)
         return await self._directory.list_keys(project_id, after=after, limit=limit)
 
-    async def revoke_key(self, project_id: str, key_id: str) -> KeyRecord:
+    async def update_key(
+        self, project_id: str, key_id: str, changes: Mapping[str, object], author: Author
+    ) -> KeyRecord:
+        """Change a key's name or limits; raises ``RouteNotFound``."""
+        return await self._directory.update_key(project_id, key_id, changes, author)
+
+    async def revoke_key(self, project_id: str, key_id: str, author: Author) -> KeyRecord:
         """Revoke a key, once and for ever; raises ``RouteNotFound``."""
-        return await self._directory.revoke_key(project_id, key_id, now_s=self._now_s())
+        return await self._directory.revoke_key(project_id, key_id, author, now_s=self._now_s())
 
     def _now_s(self) -> int:
         return int(self._wall_s())

@@ -1,10 +1,102 @@
-"""Admission before limits and credit exist: every request is let in and nothing is charged."""
+"""Admission: rates, budgets, standing and the hold, together, before any work is dispatched.
 
-from app.core.ports import AdmissionRequest, Hold
+The cost is exact before dispatch, because the tokens are counted at the gateway. While the store
+is away, what costs money is refused; what costs nothing is let in under the same rates, kept by
+this gateway alone, and counted as such.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import orjson
+from cachetools import LRUCache
+
+from app.core import metric_names as names
+from app.core.errors import (
+    BillingDelinquent,
+    BudgetExceeded,
+    CapacityExceeded,
+    DependencyDown,
+    EmbedgateError,
+    HoldConflict,
+    InsufficientQuota,
+    RateLimited,
+)
+from app.core.gcra import Bucket, wait_us
+from app.core.ledger_types import Admitted, Charge, HoldState, Refusal, RefusalReason, Refused, Settlement
+from app.core.money import cost_nano_usd
+from app.core.ports import AdmissionRequest, Hold, Ledger, Metrics
+from app.core.rates import Rates, rates_of
+from app.core.tiers import Tier
+from app.services.unsettled import Unsettled
+
+HOLD_MARGIN_MS = 30_000
+"""A hold outlives its request's deadline by this much: no living gateway settles later."""
+
+_LOCAL_BUCKETS = 100_000
 
 
-class OpenHold:
-    """The hold of a request that costs nothing."""
+class LedgerHold:
+    """A hold on the ledger; see ``Hold``."""
+
+    def __init__(
+        self, ledger: Ledger, unsettled: Unsettled, project_id: str, charge: Charge, *, rates: Rates, is_paid: bool
+    ) -> None:
+        self._ledger = ledger
+        self._unsettled = unsettled
+        self._project_id = project_id
+        self._charge = charge
+        self._is_paid = is_paid
+        self.rates = rates
+
+    @property
+    def amount_nano_usd(self) -> int:
+        """What the request costs."""
+        return self._charge.amount_nano_usd
+
+    async def capture(self) -> None:
+        """Settle.
+
+        Raises:
+            CapacityExceeded: the hold had expired, and nothing is charged.
+            DependencyDown: nobody knows; it is undone as soon as the store answers.
+        """
+        if self._is_paid:
+            return
+        call = asyncio.ensure_future(self._settle(Settlement.CAPTURE))
+        try:
+            state = await asyncio.shield(call)
+        except BaseException:
+            self.abandon()
+            raise
+        if state is not HoldState.CAPTURED:
+            raise CapacityExceeded("The request took longer than its hold; nothing was charged. Try again.")
+
+    async def release(self) -> None:
+        """Give everything back, now or as soon as the store answers."""
+        if self._is_paid:
+            return
+        try:
+            await self._settle(Settlement.RELEASE)
+        except EmbedgateError:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End the hold in the customer's favour, in the background, whatever became of it."""
+        if not self._is_paid:
+            self._unsettled.add(self._project_id, self._charge.hold_id, self._charge.amount_nano_usd)
+
+    async def _settle(self, verb: Settlement) -> HoldState | None:
+        receipt = await self._ledger.settle(self._project_id, self._charge.hold_id, verb, self._charge.amount_nano_usd)
+        return receipt.state if receipt else None
+
+
+class FreeHold:
+    """The hold of a request that costs nothing, let in while the store was away."""
+
+    def __init__(self, rates: Rates) -> None:
+        self.rates = rates
+        self.amount_nano_usd = 0
 
     async def capture(self) -> None:
         """Nothing to settle."""
@@ -12,10 +104,155 @@ class OpenHold:
     async def release(self) -> None:
         """Nothing to give back."""
 
+    def abandon(self) -> None:
+        """Nothing to give back."""
 
-class OpenAdmission:
-    """Lets every request in. The README lists it among the limits that exist today."""
 
-    async def admit(self, request: AdmissionRequest) -> Hold:  # noqa: ARG002
-        """Let the request in."""
-        return OpenHold()
+class LedgerAdmission:
+    """``Admission`` on the ledger.
+
+    Args:
+        ledger: the cluster's.
+        unsettled: takes holds of an unknown fate.
+        multipliers: price of each tier in thousandths.
+        metrics: where refusals and local admissions are counted.
+        clock_us: monotonic clock, for the local bound only.
+        new_hold_id: a fresh id for each hold.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        unsettled: Unsettled,
+        *,
+        multipliers: Mapping[Tier, int],
+        metrics: Metrics,
+        clock_us: Callable[[], int],
+        new_hold_id: Callable[[], str],
+    ) -> None:
+        self._ledger = ledger
+        self._unsettled = unsettled
+        self._multipliers = multipliers
+        self._metrics = metrics
+        self._clock_us = clock_us
+        self._new_hold_id = new_hold_id
+        self._local: LRUCache[tuple[str, str], Bucket] = LRUCache(_LOCAL_BUCKETS)
+
+    async def admit(self, request: AdmissionRequest) -> Hold:
+        """Take a hold.
+
+        Raises:
+            RateLimited, BudgetExceeded, InsufficientQuota, BillingDelinquent: nothing was consumed.
+            DependencyDown: the request costs money and the store is away.
+        """
+        charge = self._charge_for(request)
+        call = asyncio.ensure_future(
+            self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=request.timeout_ms + HOLD_MARGIN_MS)
+        )
+        try:
+            answer = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
+            raise
+        except DependencyDown:
+            self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
+            if charge.amount_nano_usd:
+                raise
+            return self._admit_locally(request, charge)
+        rates = rates_of(request.terms, answer.levels)
+        if isinstance(answer, Refused):
+            raise self._refused(answer.refusal, request, charge)
+        return self._held(answer, request, charge, rates)
+
+    def _held(self, answer: Admitted, request: AdmissionRequest, charge: Charge, rates: Rates) -> Hold:
+        state = answer.receipt.state
+        if state not in (HoldState.HELD, HoldState.CAPTURED):
+            raise CapacityExceeded("The request was given up before it was admitted; nothing was charged. Try again.")
+        return LedgerHold(
+            self._ledger,
+            self._unsettled,
+            request.project_id,
+            charge,
+            rates=rates,
+            is_paid=state is HoldState.CAPTURED,
+        )
+
+    def _charge_for(self, request: AdmissionRequest) -> Charge:
+        multiplier = self._multipliers[request.tier]
+        amount = cost_nano_usd(
+            request.charged_tokens,
+            price_nano_usd_per_mtok=request.price_nano_usd_per_mtok,
+            multiplier_thousandths=multiplier,
+        )
+        details = {
+            "request_id": request.request_id,
+            "endpoint": request.endpoint_slug,
+            "key_id": request.key_id,
+            "user": request.user,
+            "tier": request.tier.value,
+            "cached_tokens": request.cached_tokens,
+            "price_nano_usd_per_mtok": request.price_nano_usd_per_mtok,
+            "multiplier_thousandths": multiplier,
+        }
+        hold_id = request.hold_id or self._new_hold_id()
+        return Charge(hold_id, amount, request.charged_tokens, request.key_id, orjson.dumps(details).decode())
+
+    def _refused(self, refusal: Refusal, request: AdmissionRequest, charge: Charge) -> EmbedgateError:
+        self._metrics.count(names.ADMISSION_REFUSALS, reason=refusal.reason.value)
+        match refusal.reason:
+            case RefusalReason.RATE_LIMITED | RefusalReason.LARGER_THAN_BURST:
+                return _rate_limited(refusal, request, charge)
+            case RefusalReason.DELINQUENT:
+                return BillingDelinquent("This project is past due; its owner must settle before it is served again.")
+            case RefusalReason.TOKEN_BUDGET:
+                return BudgetExceeded(
+                    f"The project's token budget of {request.terms.monthly_tokens} for this month (UTC) does not cover "
+                    f"{charge.tokens} more; it starts anew on the first, or your operator can raise it."
+                )
+            case RefusalReason.MONEY_BUDGET:
+                return BudgetExceeded(
+                    f"The project's budget of {request.terms.monthly_nano_usd} nano-USD for this month (UTC) does not "
+                    f"cover {charge.amount_nano_usd} more; it starts anew on the first, or your operator can raise it."
+                )
+            case RefusalReason.INSUFFICIENT:
+                return InsufficientQuota(
+                    f"The request costs {charge.amount_nano_usd} nano-USD, which the project's balance does not cover; "
+                    "ask your operator for credit."
+                )
+            case RefusalReason.OUT_OF_RANGE:
+                return InsufficientQuota("The request's cost is beyond what an account can hold.")
+            case RefusalReason.CONFLICT:
+                return HoldConflict(f"Hold {charge.hold_id} was taken for something else. This is a bug.")
+
+    def _admit_locally(self, request: AdmissionRequest, charge: Charge) -> Hold:
+        """Keep the rates in this process alone: all or nothing, as the store would."""
+        now_us = self._clock_us()
+        filled: dict[str, Bucket] = {}
+        for name, (quota, cost) in request.terms.quotas_of(charge).items():
+            bucket = self._local.get((request.project_id, name), Bucket()).drained(quota, now_us)
+            needed_us = wait_us(bucket, quota, cost)
+            if cost > quota.burst or needed_us:
+                reason = RefusalReason.LARGER_THAN_BURST if cost > quota.burst else RefusalReason.RATE_LIMITED
+                raise self._refused(Refusal(reason, name, needed_us), request, charge)
+            filled[name] = bucket.filled(cost)
+        for name, bucket in filled.items():
+            self._local[request.project_id, name] = bucket
+        self._metrics.count(names.LOCAL_ADMISSIONS)
+        return FreeHold(Rates(None, None))
+
+
+def _rate_limited(refusal: Refusal, request: AdmissionRequest, charge: Charge) -> RateLimited:
+    quota = request.terms.quotas(charge.key_id)[refusal.bucket]
+    kind = "requests" if refusal.bucket.endswith("requests") else "tokens"
+    whose = "key" if ":" in refusal.bucket else "project"
+    if refusal.reason is RefusalReason.LARGER_THAN_BURST:
+        return RateLimited(
+            f"The request has {charge.tokens} tokens, and the {whose}'s limit lets at most {quota.burst} in at once; "
+            "send fewer inputs in a request.",
+            wait_us=None,
+        )
+    wait_s = -(-refusal.wait_us // 1000) / 1000
+    return RateLimited(
+        f"Over the {whose}'s limit of {quota.per_minute} {kind} a minute; try again in {wait_s:.3f} s.",
+        wait_us=refusal.wait_us,
+    )

@@ -1,15 +1,17 @@
 """One embedding request, from a resolved endpoint to its vectors.
 
-tokenize → look up → admit → compute what is missing → settle. Hits and repeats are free.
+tokenize → look up → admit → compute what is missing → write the answer → settle. Hits and repeats
+are free, and a request that fails anywhere on this way costs nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 from app.core import metric_names as names
-from app.core.directory import Endpoint
+from app.core.directory import Endpoint, KeyRecord, Project
 from app.core.embedding_request import EmbeddingRequest
 from app.core.errors import (
     CapacityExceeded,
@@ -18,11 +20,14 @@ from app.core.errors import (
     Misconfigured,
     ModelProvisioning,
 )
+from app.core.ledger_types import Terms
 from app.core.model_card import ModelCard
 from app.core.packing import TokenIds, Vector, cut
 from app.core.ports import Admission, AdmissionRequest, Hold, Metrics
+from app.core.rates import Rates
 from app.core.tiers import Tier
 from app.services.model_runtime import ModelRuntime
+from app.services.stage_clock import StageClock
 from app.services.vector_cache import CacheKey, Flight, VectorCache, cache_key
 
 
@@ -36,37 +41,14 @@ class CacheState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbedContext:
-    """Who asks, and through which endpoint."""
+    """Who asks, and through which endpoint. ``hold_id`` is that of an earlier attempt at the same request."""
 
     request_id: str
-    project_id: str
-    key_id: str
+    project: Project
+    key: KeyRecord
     endpoint: Endpoint
     tier: Tier
-
-
-@dataclass(slots=True)
-class StageClock:
-    """Durations of a request's stages, in milliseconds."""
-
-    clock_s: Callable[[], float]
-    started_s: float = 0.0
-    _last_s: float = 0.0
-    durations_ms: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Start now."""
-        self.started_s = self._last_s = self.clock_s()
-
-    def lap(self, stage: str) -> None:
-        """End a stage that began where the one before ended."""
-        now_s = self.clock_s()
-        self.durations_ms[stage] = (now_s - self._last_s) * 1000
-        self._last_s = now_s
-
-    def total_ms(self) -> float:
-        """Since the start."""
-        return (self.clock_s() - self.started_s) * 1000
+    hold_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +61,8 @@ class EmbeddingResult:
     cached_tokens: int
     cut_items: int
     cache_state: CacheState
+    cost_nano_usd: int
+    rates: Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +82,28 @@ class EmbedService:
         self._admission = admission
         self._metrics = metrics
 
+    @asynccontextmanager
     async def embed(
         self, runtime: ModelRuntime, request: EmbeddingRequest, context: EmbedContext, stages: StageClock
-    ) -> EmbeddingResult:
-        """Compute or find the vectors of a request.
+    ) -> AsyncIterator[EmbeddingResult]:
+        """Compute or find the vectors of a request; it is settled when the block that uses them ends.
 
         Raises:
-            EmbedgateError: whatever went wrong; nothing is held or charged then.
+            EmbedgateError: whatever went wrong, in the block too; nothing is held or charged then.
         """
+        hold, result = await self._vectors(runtime, request, context, stages)
+        try:
+            yield result
+        except BaseException:
+            await asyncio.shield(hold.release())
+            raise
+        await hold.capture()
+        stages.lap("settle")
+        self._count(runtime.card.model_id, context.tier, result)
+
+    async def _vectors(
+        self, runtime: ModelRuntime, request: EmbeddingRequest, context: EmbedContext, stages: StageClock
+    ) -> tuple[Hold, EmbeddingResult]:
         card = runtime.card
         dimensions = _dimensions(card, request, context.endpoint)
         timeout_ms = context.endpoint.timeout_ms
@@ -118,7 +116,7 @@ class EmbedService:
                     max_tokens=self._settings.max_tokens_per_request,
                 )
                 stages.lap("tokenize")
-                scope = "" if self._settings.share_cache_across_projects else context.project_id
+                scope = "" if self._settings.share_cache_across_projects else context.project.project_id
                 keys = [cache_key(scope=scope, revision=card.revision, token_ids=item) for item in tokenized.items]
                 found, missing = self._look_up(keys, tokenized.items, card.model_id)
                 charged_tokens = sum(map(len, missing.values()))
@@ -134,18 +132,18 @@ class EmbedService:
             raise DeadlineExceeded(
                 f"No vector was computed within {timeout_ms} ms; nothing was charged. Try again."
             ) from None
-        await hold.capture()
-        stages.lap("settle")
-        self._count_tokens(card.model_id, context.tier, charged_tokens, cached_tokens)
         state = CacheState.MISS if not cached_tokens else CacheState.HIT if not missing else CacheState.PARTIAL
-        return EmbeddingResult(
+        result = EmbeddingResult(
             vectors=[cut(found[key], dimensions) for key in keys],
             model_id=card.model_id,
             total_tokens=tokenized.total_tokens,
             cached_tokens=cached_tokens,
             cut_items=tokenized.cut_items,
             cache_state=state,
+            cost_nano_usd=hold.amount_nano_usd,
+            rates=hold.rates,
         )
+        return hold, result
 
     def _look_up(
         self, keys: Sequence[CacheKey], items: Sequence[TokenIds], model_id: str
@@ -237,10 +235,13 @@ class EmbedService:
                 failed[key] = missing[key]
         return failed
 
-    def _count_tokens(self, model_id: str, tier: Tier, charged_tokens: int, cached_tokens: int) -> None:
-        for outcome, tokens in (("charged", charged_tokens), ("cached", cached_tokens)):
+    def _count(self, model_id: str, tier: Tier, result: EmbeddingResult) -> None:
+        charged_tokens = result.total_tokens - result.cached_tokens
+        for outcome, tokens in (("charged", charged_tokens), ("cached", result.cached_tokens)):
             if tokens:
                 self._metrics.count(names.TOKENS, tokens, model=model_id, tier=tier, outcome=outcome)
+        if result.cost_nano_usd:
+            self._metrics.count(names.CHARGED_NANO_USD, result.cost_nano_usd, model=model_id, tier=tier)
         self._metrics.set(names.CACHE_ENTRIES, len(self._cache))
 
 
@@ -265,11 +266,20 @@ def _admission_request(
 ) -> AdmissionRequest:
     return AdmissionRequest(
         request_id=context.request_id,
-        project_id=context.project_id,
+        project_id=context.project.project_id,
         endpoint_slug=context.endpoint.slug,
-        key_id=context.key_id,
+        key_id=context.key.key_id,
         user=request.user,
         tier=context.tier,
         charged_tokens=charged_tokens,
         cached_tokens=cached_tokens,
+        price_nano_usd_per_mtok=context.endpoint.price_nano_usd_per_mtok,
+        terms=Terms(
+            project=context.project.limits,
+            key=context.key.limits,
+            monthly_tokens=context.project.budgets.monthly_tokens,
+            monthly_nano_usd=context.project.budgets.monthly_nano_usd,
+        ),
+        timeout_ms=context.endpoint.timeout_ms,
+        hold_id=context.hold_id,
     )

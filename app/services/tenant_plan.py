@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.core.settings.tenants import EndpointSpec, ProjectSpec
+from app.core.settings.tenants import BudgetsSpec, EndpointSpec, KeySpec, LimitsSpec, ProjectSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +26,44 @@ class Change:
     before: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan(spec: ProjectSpec, project: Mapping[str, Any] | None, key_names: Sequence[str]) -> list[Change]:
+def plan(spec: ProjectSpec, project: Mapping[str, Any] | None, keys: Sequence[Mapping[str, Any]]) -> list[Change]:
     """Changes that make a project what its spec says; empty when it is that already.
 
     Args:
         spec: from the file.
         project: the project as the administration shows it, with its endpoints; None when there is none.
-        key_names: names of its keys that are not revoked.
+        keys: its keys that are not revoked, as the administration shows them.
     """
     changes: list[Change] = []
-    wanted = {"name": spec.name, "status": spec.status}
+    wanted: dict[str, Any] = {"name": spec.name, "status": spec.status}
+    wanted |= {n: part.model_dump() for n, part in (("limits", spec.limits), ("budgets", spec.budgets)) if part}
     if project is None:
+        new = {
+            "name": spec.name,
+            "status": "active",
+            "limits": LimitsSpec().model_dump(),
+            "budgets": BudgetsSpec().model_dump(),
+        }
         changes.append(Change("create", "project", spec.slug, {"slug": spec.slug, "name": spec.name}))
-        if spec.status != "active":
-            changes.append(Change("change", "project", spec.slug, {"status": spec.status}, {"status": "active"}))
+        changes += _difference("project", spec.slug, new, wanted)
     else:
         changes += _difference("project", spec.slug, project, wanted)
     existing = {endpoint["slug"]: endpoint for endpoint in (project or {}).get("endpoints", ())}
     for endpoint in spec.endpoints:
         changes += _plan_endpoint(endpoint, existing.get(endpoint.slug))
-    changes += [Change("create", "key", key.name, {"name": key.name}) for key in spec.keys if key.name not in key_names]
+    by_name = {key["name"]: key for key in keys}
+    for key in spec.keys:
+        changes += _plan_key(key, by_name.get(key.name))
     return changes
+
+
+def _plan_key(spec: KeySpec, existing: Mapping[str, Any] | None) -> list[Change]:
+    values = spec.model_dump(exclude_none=True)
+    if existing is None:
+        return [Change("create", "key", spec.name, values)]
+    if spec.limits is None:
+        return []
+    return _difference("key", spec.name, existing, {"limits": spec.limits.model_dump()})
 
 
 def _plan_endpoint(spec: EndpointSpec, existing: Mapping[str, Any] | None) -> list[Change]:

@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 import orjson
 from redis.asyncio import Redis
 
-from app.core.directory import Credential, Endpoint, KeyRecord, Project, ProjectView
+from app.core.directory import ID_BYTES, Author, Credential, Endpoint, KeyRecord, Project, ProjectView
 from app.core.errors import Conflict, RouteNotFound
+from app.core.ledger_types import Budgets, Limits
 from app.stores.redis_client import lua, raw, translated
+from app.stores.redis_ledger import account_key
 
 T = TypeVar("T", Project, Endpoint, KeyRecord)
 
@@ -79,41 +81,48 @@ class RedisDirectory:
                 pipe.hget(_directory(raw(project_id).decode()), "project")
             return [_load(Project, found) for found in await pipe.execute() if found]
 
-    async def create_project(self, project: Project) -> None:
+    async def create_project(self, project: Project, author: Author) -> None:
         """Store a new project; raises ``Conflict`` when the slug is taken."""
         async with translated():
-            await self._redis.hset(_directory(project.project_id), "project", _dump(project))
             slug_key = f"eg:slug:{project.slug}"
             claimed = await self._redis.set(slug_key, project.project_id, nx=True)
             # A command whose answer was lost is sent again, and then finds its own claim.
             if not claimed and await self._redis.get(slug_key) != project.project_id.encode():
-                await self._redis.delete(_directory(project.project_id))
                 raise Conflict("A project of that slug exists already.")
+            await self._put(project.project_id, "project", b"", project, author)
             await self._redis.zadd(_PROJECTS, {project.project_id: 0})
 
-    async def update_project(self, project_id: str, changes: Mapping[str, object]) -> Project:
+    async def update_project(self, project_id: str, changes: Mapping[str, object], author: Author) -> Project:
         """Change fields of a project; raises ``RouteNotFound`` when there is none."""
-        return await self._change(Project, _directory(project_id), "project", changes, "There is no such project.")
-
-    async def create_endpoint(self, project_id: str, endpoint: Endpoint) -> None:
-        """Store a new endpoint; raises ``Conflict`` when the slug is taken."""
-        async with translated():
-            field = f"endpoint:{endpoint.slug}"
-            if not await self._redis.hsetnx(_directory(project_id), field, _dump(endpoint)):
-                raise Conflict("An endpoint of that slug exists already in this project.")
-
-    async def update_endpoint(self, project_id: str, slug: str, changes: Mapping[str, object]) -> Endpoint:
-        """Change fields of an endpoint; raises ``RouteNotFound`` when there is none."""
         return await self._change(
-            Endpoint, _directory(project_id), f"endpoint:{slug}", changes, "There is no such endpoint."
+            Project, _directory(project_id), "project", changes, author, absent="There is no such project."
         )
 
-    async def create_key(self, project_id: str, key: KeyRecord) -> None:
-        """Store a key's record."""
+    async def create_endpoint(self, project_id: str, endpoint: Endpoint, author: Author) -> None:
+        """Store a new endpoint; raises ``Conflict`` when the slug is taken."""
         async with translated():
-            stored = await self._create_key(
-                keys=[_keys(project_id), _key_ids(project_id)], args=[key.key_id, _dump(key)]
-            )
+            if not await self._put(project_id, f"endpoint:{endpoint.slug}", b"", endpoint, author):
+                raise Conflict("An endpoint of that slug exists already in this project.")
+
+    async def update_endpoint(
+        self, project_id: str, slug: str, changes: Mapping[str, object], author: Author
+    ) -> Endpoint:
+        """Change fields of an endpoint; raises ``RouteNotFound`` when there is none."""
+        return await self._change(
+            Endpoint,
+            _directory(project_id),
+            f"endpoint:{slug}",
+            changes,
+            author,
+            absent="There is no such endpoint.",
+        )
+
+    async def create_key(self, project_id: str, key: KeyRecord, author: Author) -> None:
+        """Store a key's record."""
+        keys = [_keys(project_id), _key_ids(project_id), account_key(project_id, "journal")]
+        note = _note(key.key_id, None, key, author)
+        async with translated():
+            stored = await self._create_key(keys=keys, args=[key.key_id, _dump(key), _change_id(), note])
         if not stored:
             raise Conflict("A key of that id exists already.")
 
@@ -127,10 +136,17 @@ class RedisDirectory:
             found = await self._redis.hmget(_keys(project_id), ids)
             return [_load(KeyRecord, raw(record)) for record in found if record]
 
-    async def revoke_key(self, project_id: str, key_id: str, *, now_s: int) -> KeyRecord:
+    async def update_key(
+        self, project_id: str, key_id: str, changes: Mapping[str, object], author: Author
+    ) -> KeyRecord:
+        """Change fields of a key; raises ``RouteNotFound`` when there is none."""
+        return await self._change(KeyRecord, _keys(project_id), key_id, changes, author, absent="There is no such key.")
+
+    async def revoke_key(self, project_id: str, key_id: str, author: Author, *, now_s: int) -> KeyRecord:
         """Mark a key revoked, once; raises ``RouteNotFound`` when there is none."""
+        changes = {"revoked_at_s": now_s}
         return await self._change(
-            KeyRecord, _keys(project_id), key_id, {"revoked_at_s": now_s}, "There is no such key.", once=True
+            KeyRecord, _keys(project_id), key_id, changes, author, absent="There is no such key.", once=True
         )
 
     async def _change(
@@ -139,14 +155,16 @@ class RedisDirectory:
         key: str,
         field: str,
         changes: Mapping[str, Any],
-        absent: str,
+        author: Author,
         *,
+        absent: str,
         once: bool = False,
     ) -> T:
         """Read, change and write back, again if somebody else was first.
 
         With ``once``, fields that already have a value keep it.
         """
+        project_id = key[key.index("{") + 1 : key.index("}")]
         async with translated():
             for _ in range(_CHANGE_ATTEMPTS):
                 before = await self._redis.hget(key, field)
@@ -155,9 +173,47 @@ class RedisDirectory:
                 current = _load(kind, raw(before))
                 wanted = {k: v for k, v in changes.items() if not (once and getattr(current, k) is not None)}
                 changed = dataclasses.replace(current, **wanted)
-                if await self._replace(keys=[key], args=[field, before, _dump(changed)]):
+                if changed == current:
+                    return current
+                if await self._put(project_id, field, raw(before), changed, author, key=key, previous=current):
                     return changed
         raise Conflict("The resource is being changed by others; try again.")
+
+    async def _put(
+        self,
+        project_id: str,
+        field: str,
+        expected: bytes,
+        value: Project | Endpoint | KeyRecord,
+        author: Author,
+        *,
+        key: str | None = None,
+        previous: Project | Endpoint | KeyRecord | None = None,
+    ) -> bool:
+        keys = [key or _directory(project_id), account_key(project_id, "journal"), account_key(project_id, "account")]
+        flag = str(int(value.status == "delinquent")) if isinstance(value, Project) else ""
+        note = _note(field, previous, value, author)
+        return bool(await self._replace(keys=keys, args=[field, expected, _dump(value), _change_id(), note, flag]))
+
+
+def _change_id() -> str:
+    return f"chg_{os.urandom(ID_BYTES).hex()}"
+
+
+def _note(what: str, before: Any, after: Any, author: Author) -> bytes:
+    """A change for the journal: the fields that differ, who made it and why. Never a key's digest."""
+    old = dataclasses.asdict(before) if before is not None else {}
+    new = dataclasses.asdict(after)
+    differing = [name for name in new if old.get(name) != new[name] and name != "digest"]
+    return orjson.dumps(
+        {
+            "what": what,
+            "before": {name: old[name] for name in differing if name in old},
+            "after": {name: new[name] for name in differing},
+            "actor": author.actor,
+            "reason": author.reason,
+        }
+    )
 
 
 def _directory(project_id: str) -> str:
@@ -182,6 +238,9 @@ def _load(kind: type[T], record: bytes) -> T:
     fields = {name: value for name, value in orjson.loads(record).items() if name in known}
     if "aliases" in fields:
         fields["aliases"] = tuple(fields["aliases"])
+    for name, nested in (("limits", Limits), ("budgets", Budgets)):
+        if name in fields:
+            fields[name] = nested(**{k: v for k, v in fields[name].items() if k in nested.__dataclass_fields__})
     return kind(**fields)
 
 

@@ -18,17 +18,21 @@ import uvicorn
 from app.api.application import create_application
 from app.api.services import Services
 from app.core.settings import ModelSettings
+from app.core.tiers import Tier
 from app.services.administration import Administration
-from app.services.admission import OpenAdmission
+from app.services.admission import LedgerAdmission
 from app.services.authenticate import Authenticator
 from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.unsettled import Unsettled
 from app.services.vector_cache import VectorCache
 from app.stores.embedded_redis import EmbeddedRedis
 from app.stores.model_files import load_tokenizer, locate
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_ledger import RedisLedger
+from app.stores.script_pipe import ScriptPipe
 from tests.fakes import FakeLink, RecordingMetrics
 from tests.stack import free_port
 
@@ -125,6 +129,16 @@ def _services(running: Service) -> Services:
     )
     tokenizer = ModelTokenizer(load_tokenizer(Path(files.folder)), files.card, executor)
     directory = RedisDirectory(connect(running.redis_url))
+    unretried = connect(running.redis_url, retries=0)
+    ledger = RedisLedger(unretried, ScriptPipe(unretried, clock_s=time.monotonic))
+    admission = LedgerAdmission(
+        ledger,
+        Unsettled(ledger, metrics, clock_s=time.monotonic),
+        multipliers={Tier.FLEX: 1000, Tier.DEFAULT: 1000, Tier.PRIORITY: 1250, Tier.BATCH: 500},
+        metrics=metrics,
+        clock_us=lambda: time.monotonic_ns() // 1000,
+        new_hold_id=lambda: f"hold_{secrets.token_hex(12)}",
+    )
     return Services(
         authenticator=Authenticator(
             directory, capacity=1000, clock_s=time.monotonic, wall_s=time.time, metrics=metrics
@@ -132,10 +146,12 @@ def _services(running: Service) -> Services:
         embed=EmbedService(
             settings=EmbedSettings(max_tokens_per_request=3000, share_cache_across_projects=False),
             cache=VectorCache(max_entries=1000, max_bytes=10**8, ttl_s=300, clock_s=time.monotonic),
-            admission=OpenAdmission(),
+            admission=admission,
             metrics=metrics,
         ),
-        administration=Administration(directory, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time),
+        administration=Administration(
+            directory, ledger, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
+        ),
         models={files.card.model_id: ModelRuntime(files.card, tokenizer, pool)},
         ping_store=directory.ping,
         admin_token=ADMIN_TOKEN,

@@ -10,13 +10,17 @@ import pytest
 from redis.asyncio import Redis
 
 from app.core.api_key import read
-from app.core.directory import Endpoint, Project
+from app.core.directory import Author, Endpoint, Project
 from app.core.errors import Conflict, DependencyDown, RouteNotFound
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_ledger import RedisLedger
+from app.stores.script_pipe import ScriptPipe
 from tests.fakes import RecordingMetrics
+
+BY = Author("tester", "because")
 
 
 class House:
@@ -24,7 +28,11 @@ class House:
         self.redis = redis
         self.directory = RedisDirectory(redis)
         self.administration = Administration(
-            self.directory, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
+            self.directory,
+            RedisLedger(redis, ScriptPipe(redis, clock_s=time.monotonic)),
+            key_prefix="eg",
+            random_bytes=secrets.token_bytes,
+            wall_s=time.time,
         )
 
     def authenticator(self) -> Authenticator:
@@ -51,38 +59,38 @@ FIELDS = {"slug": "docs", "model": "m", "aliases": ("a",), "task_mode": "embed",
 
 async def test_projects_endpoints_and_keys_live(house: House) -> None:
     admin = house.administration
-    project = await admin.create_project(name="P", slug=slug())
+    project = await admin.create_project(BY, name="P", slug=slug())
     with pytest.raises(Conflict):
-        await admin.create_project(name="Q", slug=project.slug)
-    endpoint = await admin.create_endpoint(project.project_id, FIELDS)
+        await admin.create_project(BY, name="Q", slug=project.slug)
+    endpoint = await admin.create_endpoint(project.project_id, FIELDS, BY)
     with pytest.raises(Conflict):
-        await admin.create_endpoint(project.project_id, FIELDS)
-    changed = await admin.update_endpoint(project.project_id, "docs", {"status": "inactive", "aliases": ("b", "c")})
+        await admin.create_endpoint(project.project_id, FIELDS, BY)
+    changed = await admin.update_endpoint(project.project_id, "docs", {"status": "inactive", "aliases": ("b", "c")}, BY)
     assert (changed.status, changed.aliases, changed.model) == ("inactive", ("b", "c"), "m")
-    minted = await admin.create_key(project.project_id, name="ci", expires_at_s=None)
+    minted = await admin.create_key(project.project_id, BY, name="ci", expires_at_s=None)
     caller = await house.authenticator().authenticate(f"Bearer {minted.api_key}")
     assert caller.view.project == project
     assert caller.view.endpoints == {"docs": changed}
     assert caller.key == minted.record
     assert endpoint.created_at_ms == changed.created_at_ms
-    revoked = await admin.revoke_key(project.project_id, minted.record.key_id)
-    again = await admin.revoke_key(project.project_id, minted.record.key_id)
+    revoked = await admin.revoke_key(project.project_id, minted.record.key_id, BY)
+    again = await admin.revoke_key(project.project_id, minted.record.key_id, BY)
     assert revoked.revoked_at_s == again.revoked_at_s is not None
     assert [k.key_id for k in await admin.list_keys(project.project_id, after=None, limit=10)] == [revoked.key_id]
     for call in (
         admin.view("proj_none"),
-        admin.update_project("proj_none", {"name": "x"}),
-        admin.update_endpoint(project.project_id, "none", {"status": "active"}),
-        admin.revoke_key(project.project_id, "key_none"),
-        admin.create_key("proj_none", name="x", expires_at_s=None),
+        admin.update_project("proj_none", {"name": "x"}, BY),
+        admin.update_endpoint(project.project_id, "none", {"status": "active"}, BY),
+        admin.revoke_key(project.project_id, "key_none", BY),
+        admin.create_key("proj_none", BY, name="x", expires_at_s=None),
     ):
         with pytest.raises(RouteNotFound):
             await call
 
 
 async def test_nothing_that_opens_a_door_is_stored(house: House) -> None:
-    project = await house.administration.create_project(name="P", slug=slug())
-    minted = await house.administration.create_key(project.project_id, name="ci", expires_at_s=None)
+    project = await house.administration.create_project(BY, name="P", slug=slug())
+    minted = await house.administration.create_key(project.project_id, BY, name="ci", expires_at_s=None)
     secret = minted.api_key.rpartition("_")[2].encode()
     for key in await house.redis.keys("*"):
         kind = await house.redis.type(key)
@@ -90,23 +98,24 @@ async def test_nothing_that_opens_a_door_is_stored(house: House) -> None:
             b"string": house.redis.get,
             b"hash": house.redis.hgetall,
             b"zset": lambda k: house.redis.zrange(k, 0, -1),
+            b"stream": house.redis.xrange,
         }[kind](key)
         assert secret not in str(await stored).encode()
 
 
 async def test_every_project_key_carries_the_hash_tag(house: House) -> None:
-    project = await house.administration.create_project(name="P", slug=slug())
-    await house.administration.create_endpoint(project.project_id, FIELDS)
-    await house.administration.create_key(project.project_id, name="ci", expires_at_s=None)
+    project = await house.administration.create_project(BY, name="P", slug=slug())
+    await house.administration.create_endpoint(project.project_id, FIELDS, BY)
+    await house.administration.create_key(project.project_id, BY, name="ci", expires_at_s=None)
     names = {key.decode() for key in await house.redis.keys("*")}
     tagged = {name for name in names if f"{{{project.project_id}}}" in name}
     assert names - tagged == {"eg:pepper", "eg:projects", f"eg:slug:{project.slug}"}
-    assert len(tagged) == 3
+    assert len(tagged) == 5
 
 
 async def test_concurrent_changes_are_all_kept(house: House) -> None:
-    project = await house.administration.create_project(name="P", slug=slug())
-    await house.administration.create_endpoint(project.project_id, FIELDS)
+    project = await house.administration.create_project(BY, name="P", slug=slug())
+    await house.administration.create_endpoint(project.project_id, FIELDS, BY)
     changes = [
         {"status": "inactive"},
         {"service_tier": "flex"},
@@ -115,7 +124,7 @@ async def test_concurrent_changes_are_all_kept(house: House) -> None:
         {"dimensions": 3},
     ]
     await asyncio.gather(
-        *(house.administration.update_endpoint(project.project_id, "docs", change) for change in changes)
+        *(house.administration.update_endpoint(project.project_id, "docs", change, BY) for change in changes)
     )
     endpoint = (await house.administration.view(project.project_id)).endpoints["docs"]
     assert endpoint == Endpoint(
@@ -126,7 +135,7 @@ async def test_concurrent_changes_are_all_kept(house: House) -> None:
 async def test_one_of_many_claims_a_slug(house: House) -> None:
     name = slug()
     outcomes = await asyncio.gather(
-        *(house.administration.create_project(name=str(i), slug=name) for i in range(20)), return_exceptions=True
+        *(house.administration.create_project(BY, name=str(i), slug=name) for i in range(20)), return_exceptions=True
     )
     created = [o for o in outcomes if not isinstance(o, Exception)]
     assert len(created) == 1
@@ -138,13 +147,13 @@ async def test_a_claim_whose_answer_was_lost_is_found_again(house: House) -> Non
     """The client sends a command again when its answer did not come in time; SET NX then finds itself."""
     project = Project("proj_again", "P", slug(), "active", 0)
     await house.redis.set(f"eg:slug:{project.slug}", project.project_id)
-    await house.directory.create_project(project)
+    await house.directory.create_project(project, BY)
     assert (await house.administration.view_by_slug(project.slug)).project == project
     assert [p.project_id for p in await house.directory.list_projects(after=None, limit=10)] == ["proj_again"]
 
 
 async def test_lists_are_paged_completely(house: House) -> None:
-    ids = {(await house.administration.create_project(name="P", slug=slug())).project_id for _ in range(7)}
+    ids = {(await house.administration.create_project(BY, name="P", slug=slug())).project_id for _ in range(7)}
     seen: list[str] = []
     after = None
     while page := await house.administration.list_projects(after=after, limit=3):
@@ -156,23 +165,23 @@ async def test_lists_are_paged_completely(house: House) -> None:
 async def test_gateways_agree_on_one_pepper_and_survive_script_flush(house: House) -> None:
     peppers = await asyncio.gather(*(RedisDirectory(house.redis).pepper() for _ in range(10)))
     assert len(set(peppers)) == 1
-    project = await house.administration.create_project(name="P", slug=slug())
+    project = await house.administration.create_project(BY, name="P", slug=slug())
     await house.redis.script_flush()
-    assert (await house.administration.update_project(project.project_id, {"name": "Q"})).name == "Q"
-    minted = await house.administration.create_key(project.project_id, name="k", expires_at_s=None)
+    assert (await house.administration.update_project(project.project_id, {"name": "Q"}, BY)).name == "Q"
+    minted = await house.administration.create_key(project.project_id, BY, name="k", expires_at_s=None)
     assert read(minted.api_key, pepper=peppers[0]) is not None
 
 
 async def test_a_record_of_a_newer_release_is_read(house: House) -> None:
-    project = await house.administration.create_project(name="P", slug=slug())
+    project = await house.administration.create_project(BY, name="P", slug=slug())
     key = f"eg:{{{project.project_id}}}:directory"
     await house.redis.hset(key, "project", (await house.redis.hget(key, "project"))[:-1] + b',"colour":"red"}')
     assert (await house.administration.view(project.project_id)).project == project
 
 
 async def test_a_million_keys_do_not_slow_a_look_up(house: House) -> None:
-    project = await house.administration.create_project(name="P", slug=slug())
-    minted = await house.administration.create_key(project.project_id, name="ci", expires_at_s=None)
+    project = await house.administration.create_project(BY, name="P", slug=slug())
+    minted = await house.administration.create_key(project.project_id, BY, name="ci", expires_at_s=None)
 
     async def look_up_ms() -> float:
         times = []

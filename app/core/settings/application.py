@@ -1,5 +1,6 @@
 """The service as a whole: what stands under ``args`` in a Serve configuration."""
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,7 @@ from app.core.api_key import PREFIX_PATTERN
 from app.core.settings.base import Knobs
 from app.core.settings.model import ModelSettings
 from app.core.settings.replicas import ReplicaSettings
+from app.core.tiers import Tier
 
 
 class GatewaySettings(Knobs):
@@ -70,6 +72,23 @@ class KeySettings(Knobs):
     """Keys whose project a gateway remembers, for less than a second."""
 
 
+class PriceSettings(Knobs):
+    """What a tier does to an endpoint's price, in thousandths of it, so that nothing is rounded twice."""
+
+    priority_thousandths: int = Field(default=1250, ge=0, le=100_000)
+    """The priority tier."""
+    default_thousandths: int = Field(default=1000, ge=0, le=100_000)
+    """The default tier."""
+    flex_thousandths: int = Field(default=1000, ge=0, le=100_000)
+    """The flex tier."""
+    batch_thousandths: int = Field(default=500, ge=0, le=100_000)
+    """Batch jobs."""
+
+    def multipliers(self) -> Mapping[Tier, int]:
+        """By tier."""
+        return {tier: getattr(self, f"{tier.value}_thousandths") for tier in Tier}
+
+
 class LogSettings(Knobs):
     """One JSON line for each request."""
 
@@ -94,6 +113,8 @@ class Settings(Knobs):
     """The store."""
     keys: KeySettings = KeySettings()
     """API keys."""
+    prices: PriceSettings = PriceSettings()
+    """What tiers do to prices."""
     log: LogSettings = LogSettings()
     """Request lines."""
 

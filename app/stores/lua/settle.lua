@@ -1,0 +1,70 @@
+-- Ends a hold, or says how it ended before.
+-- KEYS: account, limits, holds, deadlines, journal
+-- ARGV: 1 hold id, 2 capture | release | undelivered, 3 amount, 4 how long an ended hold is remembered, in ms
+-- Answers {state, amount, tokens}, {'unknown'} or {'hold_conflict'}.
+local hold_id, verb, amount, retain_ms = ARGV[1], ARGV[2], whole(ARGV[3]), whole(ARGV[4])
+if not (amount and retain_ms) then
+  return {'amount_out_of_range'}
+end
+local record = redis.call('HGET', KEYS[3], hold_id)
+local now = now_us()
+local function remember(text)
+  redis.call('HSET', KEYS[3], hold_id, text)
+  redis.call('ZADD', KEYS[4], math.floor(now / 1000) + retain_ms, hold_id)
+end
+
+if not record then
+  if verb == 'undelivered' then
+    require_types(KEYS[4], KEYS[5])
+    remember('v|000000|0|0|0||')
+  end
+  return {'unknown'}
+end
+local hold = read_hold(record)
+if hold.mark == 'v' then
+  return {STATES.v, 0, 0}
+end
+if amount ~= hold.amount then
+  return {'hold_conflict'}
+end
+
+local mark, kind
+local account = read_account(KEYS[1])
+local changes = {}
+if hold.mark == 'o' then
+  account.open_count = account.open_count - 1
+end
+if verb == 'capture' and hold.mark == 'o' then
+  account.held = account.held - amount
+  account.captured = account.captured + amount
+  mark, kind = 'c', 'capture'
+elseif (verb == 'release' or verb == 'undelivered') and hold.mark == 'o' then
+  account.held = account.held - amount
+  credit(account, amount)
+  give_back_budget(account, hold)
+  changes = levels_given_back(KEYS[2], hold)
+  mark, kind = 'r', 'release'
+elseif verb == 'undelivered' and hold.mark == 'c' then
+  if account.granted + amount > MAX then
+    return {'amount_out_of_range'}
+  end
+  account.granted = account.granted + amount
+  credit(account, amount)
+  give_back_budget(account, hold)
+  changes = levels_given_back(KEYS[2], hold)
+  mark, kind = 'f', 'refund'
+elseif verb == 'capture' and hold.mark == 'x' then
+  mark, kind = 'l', 'forfeit'
+end
+if mark then
+  require_types(KEYS[4], KEYS[5])
+  if mark ~= 'l' then
+    write_account(KEYS[1], account)
+  end
+  if #changes > 0 then
+    redis.call('HSET', KEYS[2], unpack(changes))
+  end
+  remember(mark .. string.sub(record, 2))
+  write_journal(KEYS[5], kind, hold_id, hold.amount_text, hold.tokens_text, hold.details)
+end
+return {STATES[mark or hold.mark], hold.amount, hold.tokens}

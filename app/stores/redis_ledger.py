@@ -1,0 +1,146 @@
+"""The ledger in Redis: the scripts of ``lua/`` behind the core's port.
+
+Keys of an account, all with its hash tag: ``eg:{id}:account`` (hash of integers), ``…:limits``
+(hash; level and moment of each bucket), ``…:holds`` (hash; hold id → record), ``…:deadlines``
+(sorted set; when a hold is due, or an ended one is forgotten), ``…:grants`` (hash; grant id →
+amount and details) and ``…:journal`` (stream).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from redis.asyncio import Redis
+
+from app.core.errors import HoldConflict
+from app.core.gcra import Quota
+from app.core.ledger_types import (
+    AccountState,
+    Admitted,
+    Balance,
+    Charge,
+    GrantResult,
+    HoldState,
+    Receipt,
+    Refusal,
+    RefusalReason,
+    Refused,
+    Settlement,
+    Terms,
+)
+from app.stores.redis_client import translated
+from app.stores.script_pipe import Script, ScriptPipe
+
+RETAIN_MS = 300_000
+"""How long an ended hold is remembered: longer than anyone retries."""
+
+_STATES = {state.value.encode(): state for state in HoldState}
+_BUCKETS = 4
+_FIELDS = (
+    "granted",
+    "available",
+    "held",
+    "captured",
+    "debt",
+    "open_count",
+    "month",
+    "month_tokens",
+    "month_nano_usd",
+    "delinquent",
+)
+
+
+def account_key(project_id: str, part: str) -> str:
+    """A key of an account."""
+    return f"eg:{{{project_id}}}:{part}"
+
+
+class RedisLedger:
+    """``Ledger`` over one Redis or Redis Cluster.
+
+    Args:
+        redis: for plain reads.
+        pipe: where scripts run.
+        retain_ms: how long an ended hold is remembered.
+        edit: changes a script's text; for tests that break one on purpose.
+    """
+
+    def __init__(
+        self, redis: Redis, pipe: ScriptPipe, *, retain_ms: int = RETAIN_MS, edit: Callable[[str], str] = str
+    ) -> None:
+        self._redis = redis
+        self._pipe = pipe
+        self._retain_ms = retain_ms
+        self._admit, self._settle, self._reap, self._grant = (
+            Script.of(name, prelude="ledger_prelude", edit=edit) for name in ("admit", "settle", "reap", "grant")
+        )
+
+    async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
+        """Check everything and take the hold; see ``app.core.ledger``. Raises ``DependencyDown``."""
+        args: list[str | int] = [
+            charge.hold_id,
+            charge.amount_nano_usd,
+            charge.tokens,
+            ttl_ms,
+            charge.details,
+            charge.key_id,
+        ]
+        for limits in (terms.project, terms.key):
+            args += [*_rate(limits.requests), *_rate(limits.tokens)]
+        args += ["" if b is None else b for b in (terms.monthly_tokens, terms.monthly_nano_usd)]
+        reply = await self._pipe.run(self._admit, _hold_keys(project_id), args)
+        levels = tuple(int(level) for level in reply[3:]) or (-1,) * _BUCKETS
+        state = _STATES.get(reply[0])
+        if state is not None:
+            return Admitted(Receipt(state, int(reply[1]), int(reply[2])), levels)
+        refusal = Refusal(RefusalReason(reply[0].decode()), reply[1].decode(), int(reply[2]))
+        return Refused(refusal, levels)
+
+    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int) -> Receipt | None:
+        """End a hold, or say how it ended; None when there is no such hold.
+
+        Raises:
+            HoldConflict: the amount is not the hold's.
+            DependencyDown: whether it was ended is unknown.
+        """
+        args = [hold_id, verb.value, amount_nano_usd, self._retain_ms]
+        reply = await self._pipe.run(self._settle, _hold_keys(project_id), args)
+        state = _STATES.get(reply[0])
+        if state is not None:
+            return Receipt(state, int(reply[1]), int(reply[2]))
+        if reply[0] == b"unknown":
+            return None
+        raise HoldConflict(f"hold {hold_id} is not of {amount_nano_usd} nano-USD: {reply[0].decode()}")
+
+    async def reap(self, project_ids: Sequence[str], *, limit: int) -> tuple[int, int]:
+        """Expire due holds and forget old ended ones, at most ``limit`` of each project; how many of each."""
+        calls = (self._pipe.run(self._reap, _hold_keys(p), [limit, self._retain_ms]) for p in project_ids)
+        replies = await asyncio.gather(*calls)
+        return sum(int(reply[0]) for reply in replies), sum(int(reply[1]) for reply in replies)
+
+    async def grant(self, project_id: str, grant_id: str, amount_nano_usd: int, details: str) -> GrantResult:
+        """Add or correct credit, once for each id. Raises ``DependencyDown``."""
+        keys = [account_key(project_id, part) for part in ("account", "grants", "journal")]
+        reply = await self._pipe.run(self._grant, keys, [grant_id, amount_nano_usd, details])
+        return GrantResult(reply.decode())
+
+    async def read_account(self, project_id: str) -> AccountState:
+        """Balance, open holds and the month's figures. Raises ``DependencyDown``."""
+        async with translated():
+            stored = await self._redis.hmget(account_key(project_id, "account"), list(_FIELDS))
+        values = dict(zip(_FIELDS, (int(value or 0) for value in stored), strict=True))
+        return AccountState(
+            balance=Balance(*(values[name] for name in ("granted", "available", "held", "captured", "debt"))),
+            open_holds=values["open_count"],
+            month=values["month"],
+            month_tokens=values["month_tokens"],
+            month_nano_usd=values["month_nano_usd"],
+            is_delinquent=bool(values["delinquent"]),
+        )
+
+
+def _hold_keys(project_id: str) -> list[str]:
+    return [account_key(project_id, part) for part in ("account", "limits", "holds", "deadlines", "journal")]
+
+
+def _rate(quota: Quota | None) -> tuple[int, int]:
+    return (quota.per_minute, quota.burst) if quota else (0, 0)
