@@ -14,7 +14,7 @@ from app.core.settings import ModelSettings, Settings
 from app.core.settings.replicas import ReplicaSettings
 from deployments.embedded_redis import embedded_redis_deployment
 from deployments.embedder import embedder_deployment
-from deployments.gateway import ADMIN_TOKEN_VARIABLE, REDIS_URL_VARIABLE, gateway_deployment
+from deployments.gateway import ADMIN_TOKEN_VARIABLE, JOURNAL_URL_VARIABLE, REDIS_URL_VARIABLE, gateway_deployment
 from deployments.ingress_headers import IMPORT_PATH
 
 _OPERATION: dict[str, Any] = {
@@ -48,6 +48,9 @@ def build(args: dict[str, Any]) -> Application:
     if not url:
         _refuse_many_nodes()
         redis = embedded_redis_deployment.bind(str(Path(settings.redis.data_dir).absolute()))
+    if "://" not in settings.journal.url:  # relative to where the application is deployed, as the store's folder is
+        folder = str(Path(settings.journal.url).absolute())
+        settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"url": folder})})
     gateway = gateway_deployment.options(
         **_scale(settings.gateway.replicas),
         ray_actor_options={
@@ -65,7 +68,8 @@ def _from_environment() -> dict[str, str]:
     It travels with the application, because their processes inherit the cluster's environment,
     not that of the shell in which ``serve run`` was typed.
     """
-    return {name: os.environ[name] for name in (REDIS_URL_VARIABLE, ADMIN_TOKEN_VARIABLE) if os.environ.get(name)}
+    names = (REDIS_URL_VARIABLE, JOURNAL_URL_VARIABLE, ADMIN_TOKEN_VARIABLE)
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def deployment_name(model_id: str) -> str:

@@ -1,5 +1,6 @@
 """The Gateway deployment: Serve's ingress, and the composition root of a gateway process."""
 
+import asyncio
 import logging
 import os
 import secrets
@@ -18,18 +19,15 @@ from app.api.services import Services
 from app.core.ports import Metrics
 from app.core.settings import ModelSettings, Settings
 from app.services.administration import Administration
-from app.services.admission import LedgerAdmission
 from app.services.authenticate import Authenticator
 from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
-from app.services.unsettled import Unsettled
 from app.services.vector_cache import VectorCache
 from app.stores.model_files import load_tokenizer, locate
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
-from app.stores.redis_ledger import RedisLedger
-from app.stores.script_pipe import ScriptPipe
+from deployments.accounts import open_accounts
 from deployments.embedder_link import RayEmbedderLink
 from deployments.fast_ingress import lost_without
 from deployments.ingress_headers import new_request_id
@@ -38,6 +36,7 @@ from deployments.metrics import RayMetrics
 
 ADMIN_TOKEN_VARIABLE = "EMBEDGATE_ADMIN_TOKEN"  # noqa: S105
 REDIS_URL_VARIABLE = "REDIS_URL"
+JOURNAL_URL_VARIABLE = "EMBEDGATE_JOURNAL_URL"
 
 logger = logging.getLogger("ray.serve.embedgate")
 
@@ -66,17 +65,16 @@ class Gateway:
         config = Settings.model_validate(settings)
         metrics = RayMetrics()
         environment = {**deployed_with, **os.environ}
-        url = environment.get(REDIS_URL_VARIABLE) or config.redis.url
-        if not url:
-            assert embedded_redis is not None, "the builder adds the embedded Redis where no URL is set"
-            url = await embedded_redis.url.remote()
-            logger.warning(
-                "no %s: projects and keys are kept by the embedded Redis of this machine", REDIS_URL_VARIABLE
-            )
+        url = await _redis_url(environment.get(REDIS_URL_VARIABLE) or config.redis.url, embedded_redis)
         directory = RedisDirectory(connect(url))
-        unretried = connect(url, retries=0)
-        ledger = RedisLedger(unretried, ScriptPipe(unretried, clock_s=time.monotonic))
-        unsettled = Unsettled(ledger, metrics, clock_s=time.monotonic)
+        accounts = open_accounts(
+            redis_url=url,
+            journal_url=environment.get(JOURNAL_URL_VARIABLE) or config.journal.url,
+            journal_period_s=config.journal.period_s,
+            multipliers=config.prices.multipliers(),
+            metrics=metrics,
+        )
+        self._housekeeping = asyncio.get_running_loop().create_task(accounts.housekeeping.run_forever())
         self._executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
         models = {model.id: self._runtime(config, model, embedders[model.id], metrics) for model in config.models}
         cache = VectorCache(
@@ -99,18 +97,17 @@ class Gateway:
                     share_cache_across_projects=config.cache.scope == "global",
                 ),
                 cache=cache,
-                admission=LedgerAdmission(
-                    ledger,
-                    unsettled,
-                    multipliers=config.prices.multipliers(),
-                    metrics=metrics,
-                    clock_us=lambda: time.monotonic_ns() // 1000,
-                    new_hold_id=lambda: f"hold_{secrets.token_hex(12)}",
-                ),
+                admission=accounts.admission,
                 metrics=metrics,
             ),
+            idempotency=accounts.idempotency,
+            usage=accounts.usage,
             administration=Administration(
-                directory, ledger, key_prefix=config.keys.prefix, random_bytes=secrets.token_bytes, wall_s=time.time
+                directory,
+                accounts.ledger,
+                key_prefix=config.keys.prefix,
+                random_bytes=secrets.token_bytes,
+                wall_s=time.time,
             ),
             models=models,
             ping_store=directory.ping,
@@ -147,6 +144,14 @@ class Gateway:
         )
         tokenizer = ModelTokenizer(load_tokenizer(files.folder), files.card, self._executor)
         return ModelRuntime(files.card, tokenizer, dispatcher)
+
+
+async def _redis_url(named: str | None, embedded_redis: DeploymentHandle | None) -> str:
+    if named:
+        return named
+    assert embedded_redis is not None, "the builder adds the embedded Redis where no URL is set"
+    logger.warning("no %s: everything is kept by the embedded Redis of this machine", REDIS_URL_VARIABLE)
+    return str(await embedded_redis.url.remote())
 
 
 gateway_deployment = serve.deployment(serve.ingress()(Gateway))

@@ -29,6 +29,7 @@ from app.api.body import bounded
 from app.api.docs import errors_of
 from app.api.request_record import record_of
 from app.api.services import Services
+from app.api.usage import By, From, To, UsageOut, usage_of
 from app.core import errors as e
 from app.core.directory import Author
 from app.core.ledger_types import Limits
@@ -142,6 +143,12 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         )
         balance = BalanceOut(**asdict(account.balance))
         return GrantOut(grant_id=grant_id, amount_nano_usd=body.amount_nano_usd, balance=balance)
+
+    @router.get("/projects/{project_id}/usage", summary="Balance, limits and usage", response_model_exclude_none=True)
+    async def usage(project_id: str, first_day: From = None, to: To = None, by: By = "day") -> UsageOut:
+        """As the project itself sees it at `/v1/usage`."""
+        view = await administration.view(project_id)
+        return await usage_of(services, view.project, first_day, to, by)
 
 
 def _add_endpoints(router: APIRouter, services: Services) -> None:

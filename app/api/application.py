@@ -15,6 +15,7 @@ from app.api.health import health_router
 from app.api.models import models_router
 from app.api.request_record import record_of
 from app.api.services import Services
+from app.api.usage import usage_router
 from app.api.wire import EmbeddingBody, invalid_request
 from app.core.errors import EmbedgateError, InvalidRequest, MethodNotAllowed, RouteNotFound
 
@@ -42,12 +43,13 @@ def create_application(services: Services, *, version: str, ingress_adds_id: boo
         version=version,
         description=_DESCRIPTION,
         redirect_slashes=False,
-        openapi_tags=[{"name": n} for n in ("Embeddings", "Models", "Administration", "Health")],
+        openapi_tags=[{"name": n} for n in ("Embeddings", "Models", "Usage", "Administration", "Health")],
     )
     for router in (
         health_router(services),
         admin_router(services),
         models_router(services),
+        usage_router(services),
         embeddings_router(services),
     ):
         app.include_router(router)

@@ -141,7 +141,12 @@ def _secure(document: dict[str, Any]) -> None:
             "description": "The operator's token, EMBEDGATE_ADMIN_TOKEN.",
         },
     }
-    schemes: Mapping[str, str] = {"Embeddings": "apiKey", "Models": "apiKey", "Administration": "adminToken"}
+    schemes: Mapping[str, str] = {
+        "Embeddings": "apiKey",
+        "Models": "apiKey",
+        "Usage": "apiKey",
+        "Administration": "adminToken",
+    }
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)

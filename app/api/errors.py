@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.api.rate_headers import rate_headers
 from app.core import errors as e
 
 
@@ -85,6 +86,7 @@ def answer(error: Exception, *, scoped: bool) -> ErrorAnswer:
     headers = {"allow": error.allow} if isinstance(error, e.MethodNotAllowed) else {}
     if isinstance(error, e.RateLimited):
         headers |= {"x-should-retry": "false"} if error.wait_us is None else _exact_wait(error.wait_us)
+        headers |= rate_headers(error.rates)
     return _answer(
         rule_of(error), error.message, param=error.param, retry_after_s=error.retry_after_s, scoped=scoped, more=headers
     )

@@ -7,7 +7,9 @@ from app.core.ports import Metrics
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.services.embed import EmbedService
+from app.services.idempotency import Idempotency
 from app.services.model_runtime import ModelRuntime
+from app.services.usage import UsageService
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Services:
 
     authenticator: Authenticator
     embed: EmbedService
+    idempotency: Idempotency
+    usage: UsageService
     administration: Administration
     models: Mapping[str, ModelRuntime]
     ping_store: Callable[[], Awaitable[None]]

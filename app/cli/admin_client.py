@@ -1,5 +1,6 @@
 """The command line's side of ``/admin/v1``."""
 
+import getpass
 import json
 import os
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ DEV_FILE = Path(".embedgate/dev.json")
 class AdminClient:
     """Calls the administration of a running service.
 
+    Changes are journalled with the name of the user who runs the command, and with a reason.
     The service is the one of EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, else the one that ``make serve``
     runs in this folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reason: str = "") -> None:
         url, token = os.environ.get("EMBEDGATE_URL"), os.environ.get("EMBEDGATE_ADMIN_TOKEN")
         if DEV_FILE.is_file() and not (url and token):
             dev = json.loads(DEV_FILE.read_text())
@@ -27,7 +29,8 @@ class AdminClient:
             token = token or dev["admin_token"]
         if not url or not token:
             fail("set EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, or run this where 'make serve' runs")
-        self._http = httpx.Client(base_url=f"{url}/admin/v1", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        headers = {"Authorization": f"Bearer {token}", "x-actor": _ascii(getpass.getuser()), "x-reason": _ascii(reason)}
+        self._http = httpx.Client(base_url=f"{url}/admin/v1", headers=headers, timeout=10)
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """One call; ends the command with the service's own sentence when it is refused."""
@@ -66,6 +69,10 @@ class AdminClient:
         if found is None:
             fail(f"there is no project '{slug_or_id}'")
         return found
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
 
 
 def fail(sentence: str) -> NoReturn:

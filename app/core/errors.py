@@ -37,6 +37,8 @@ next and never repeats a secret or the input.
 
 from enum import StrEnum
 
+from app.core.rates import Rates
+
 
 class EmbedgateError(Exception):
     """Base of the tree.
@@ -118,12 +120,14 @@ class RateLimited(EmbedgateError):
     Args:
         message: one sentence for the caller.
         wait_us: until the request would be let in, if nothing else came; None when it never would.
+        rates: where the caller stands.
     """
 
-    def __init__(self, message: str, *, wait_us: int | None) -> None:
+    def __init__(self, message: str, *, wait_us: int | None, rates: Rates) -> None:
         wait_s = 60 if wait_us is None else min(60, max(1, -(-wait_us // 1_000_000)))
         super().__init__(message, retry_after_s=wait_s)
         self.wait_us = wait_us
+        self.rates = rates
 
 
 class DeadlineExceeded(EmbedgateError):

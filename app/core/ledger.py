@@ -176,7 +176,7 @@ class Account:
 
         ``CAPTURE`` and ``RELEASE`` do nothing to a hold that ended. ``UNDELIVERED`` is for a caller
         that does not know what became of its call and gave its customer nothing: it releases what
-        is open, and refunds what was captured.
+        is open, and refunds what was captured, whatever ``amount_nano_usd`` says.
 
         Raises:
             ValueError: the amount is not the hold's.
@@ -189,8 +189,9 @@ class Account:
             return None
         if record.mark is _Mark.VOID:
             return record.receipt()
-        if amount_nano_usd != record.charge.amount_nano_usd:
+        if verb is not Settlement.UNDELIVERED and amount_nano_usd != record.charge.amount_nano_usd:
             raise ValueError("hold_conflict")
+        amount_nano_usd = record.charge.amount_nano_usd
         match verb, record.mark:
             case Settlement.CAPTURE, _Mark.OPEN:
                 self.held -= amount_nano_usd

@@ -53,7 +53,6 @@ UNSETTLED_HOLDS = "embedgate_unsettled_holds"
 EXPIRED_HOLDS = "embedgate_expired_holds"
 CHARGED_NANO_USD = "embedgate_charged_nano_usd"
 JOURNAL_DRAINED = "embedgate_journal_drained"
-JOURNAL_LAG_S = "embedgate_journal_lag_s"
 
 STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize", "total")
 
@@ -103,6 +102,5 @@ METRICS = (
     Metric(EXPIRED_HOLDS, Kind.COUNTER, "Holds that this gateway released because their deadline passed"),
     Metric(CHARGED_NANO_USD, Kind.COUNTER, "Money captured, in nano-USD", ("model", "tier")),
     Metric(JOURNAL_DRAINED, Kind.COUNTER, "Journal entries written to the object store"),
-    Metric(JOURNAL_LAG_S, Kind.GAUGE, "Age of the oldest journal entry that is not in the object store yet"),
     Metric(ENGINE_FAILURES, Kind.COUNTER, "Engine failures by class", ("model", "fault")),
 )

@@ -1,9 +1,10 @@
 """What the services need of the world, as protocols that outer layers implement."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from app.core.journal import JournalLine, RebuiltAccount, Usage, UsageKey
 from app.core.ledger_types import (
     AccountState,
     Admitted,
@@ -76,7 +77,8 @@ class EmbedderLink(Protocol):
 class AdmissionRequest:
     """What a request asks to be admitted for; ``charged_tokens`` is exact, not an estimate.
 
-    ``hold_id`` is named by a caller that may ask twice for the same; None takes a fresh one.
+    ``hold_id`` is named by a caller that must find the hold again, for ``retain_ms`` after its end;
+    None takes a fresh one.
     """
 
     request_id: str
@@ -91,6 +93,7 @@ class AdmissionRequest:
     terms: Terms
     timeout_ms: int
     hold_id: str | None = None
+    retain_ms: int | None = None
 
 
 class Admission(Protocol):
@@ -128,8 +131,13 @@ class Ledger(Protocol):
     async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
         """Check rates, budgets and balance, and take the hold: all or nothing."""
 
-    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int) -> Receipt | None:
-        """End a hold, or say how it ended; None when there is no such hold."""
+    async def settle(
+        self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
+    ) -> Receipt | None:
+        """End a hold, or say how it ended; None when there is no such hold.
+
+        An ended hold is remembered for ``retain_ms``, or for as long as anyone retries.
+        """
 
     async def reap(self, project_ids: Sequence[str], *, limit: int) -> tuple[int, int]:
         """Expire due holds and forget old ended ones; how many of each."""
@@ -139,6 +147,130 @@ class Ledger(Protocol):
 
     async def read_account(self, project_id: str) -> AccountState:
         """Balance, open holds and the month's figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTail:
+    """An account at one moment, with the entries that wait then; those up to ``written_up_to`` do not wait."""
+
+    account: AccountState
+    waiting: Sequence[JournalLine]
+    written_up_to: tuple[int, int]
+
+
+class Journal(Protocol):
+    """What of the journal is still in the cluster's store. Every method may raise ``DependencyDown``."""
+
+    async def ledger_id(self) -> str:
+        """The ledger's id, made on first use."""
+
+    async def project_ids(self, *, after: str | None, limit: int) -> Sequence[str]:
+        """A page of all projects in order of id."""
+
+    async def position(self) -> tuple[int, str | None]:
+        """The part that is next, and the day it was claimed for, if it was."""
+
+    async def claim(self, day: str) -> str:
+        """Fix the next part's day; whoever was first decides."""
+
+    async def pending(self, *, limit: int) -> Sequence[JournalLine]:
+        """The first entries of every project that wait, about ``limit`` of them."""
+
+    async def finish(self, part: int, lines: Sequence[JournalLine]) -> None:
+        """Sum up and trim what a part holds, once for each project, and go on to the next part."""
+
+    async def usage(self, project_id: str, months: Sequence[int]) -> Mapping[UsageKey, Usage]:
+        """All usage of some months, up to this moment."""
+
+    async def tail(self, project_id: str) -> "JournalTail":
+        """An account and the entries that wait, as of one moment."""
+
+    async def directory_documents(self, project_ids: Sequence[str]) -> Mapping[str, object]:
+        """What a rebuild needs of the directory, by name: the cluster's part and these projects."""
+
+
+class JournalParts(Protocol):
+    """The journal outside the cluster's store. Every method may raise ``DependencyDown``."""
+
+    async def create_part(self, ledger_id: str, number: int, day: str, lines: Sequence[JournalLine]) -> bool:
+        """Write a part, whole and durable; False when it exists already, and is left as it is."""
+
+    async def read_part(self, ledger_id: str, number: int, day: str) -> Sequence[JournalLine] | None:
+        """The entries of a part; None when there is none."""
+
+    async def put_directory(self, ledger_id: str, name: str, document: object) -> None:
+        """Replace a document of the directory."""
+
+    async def parts(self) -> Mapping[str, Sequence[tuple[int, str]]]:
+        """Numbers and days of all parts in order, by ledger."""
+
+    async def read_directory(self, ledger_id: str) -> Mapping[str, Any]:
+        """All documents of a directory, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerClaim:
+    """An attempt to answer: for which body, by whom, with which hold, on which day, and for how long."""
+
+    fingerprint: str
+    owner: str
+    hold_id: str
+    day: str
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerState:
+    """What became of a claim.
+
+    Attributes:
+        state: "claimed", "answered", "busy", or "conflict" when the body is another.
+        day: of the attempt that answered.
+        lost_hold_id: of an attempt that we took over, whose hold is to be undone.
+    """
+
+    state: str
+    day: str = ""
+    lost_hold_id: str = ""
+
+
+class AnswerRecords(Protocol):
+    """Who answers a request with an idempotency key. Every method may raise ``DependencyDown``."""
+
+    async def claim(self, project_id: str, key: str, claim: "AnswerClaim") -> "AnswerState":
+        """Become the one who answers, unless somebody is or has."""
+
+    async def finish(self, project_id: str, key: str, owner: str) -> bool:
+        """Say that the answer is kept; False when somebody else took over."""
+
+    async def forget(self, project_id: str, key: str, owner: str) -> None:
+        """Let others try, if we are still the one who answers."""
+
+
+class Answers(Protocol):
+    """Answers that are kept for a day. Every method may raise ``DependencyDown``."""
+
+    async def put(self, name: str, answer: bytes, *, day: str) -> None:
+        """Keep an answer."""
+
+    async def get(self, name: str, *, day: str) -> bytes | None:
+        """An answer that was kept; None when there is none."""
+
+    async def forget_before(self, day: str) -> int:
+        """Delete answers of earlier days; how many."""
+
+
+class EmptyStore(Protocol):
+    """A cluster's store that a rebuild fills. Every method may raise ``DependencyDown``."""
+
+    async def is_empty(self) -> bool:
+        """Whether it holds nothing of this service."""
+
+    async def restore_directory(self, ledger_id: str, next_part: int, documents: Mapping[str, Any]) -> None:
+        """Put projects, endpoints and keys back, and the journal's position."""
+
+    async def restore_account(self, account: RebuiltAccount) -> None:
+        """Put one account back, with its grants, its usage and the journal of what the rebuild released."""
 
 
 class Metrics(Protocol):

@@ -40,13 +40,20 @@ class LedgerHold:
     """A hold on the ledger; see ``Hold``."""
 
     def __init__(
-        self, ledger: Ledger, unsettled: Unsettled, project_id: str, charge: Charge, *, rates: Rates, is_paid: bool
+        self,
+        ledger: Ledger,
+        unsettled: Unsettled,
+        project_id: str,
+        charge: Charge,
+        *,
+        rates: Rates,
+        retain_ms: int | None,
     ) -> None:
         self._ledger = ledger
         self._unsettled = unsettled
         self._project_id = project_id
         self._charge = charge
-        self._is_paid = is_paid
+        self._retain_ms = retain_ms
         self.rates = rates
 
     @property
@@ -61,8 +68,6 @@ class LedgerHold:
             CapacityExceeded: the hold had expired, and nothing is charged.
             DependencyDown: nobody knows; it is undone as soon as the store answers.
         """
-        if self._is_paid:
-            return
         call = asyncio.ensure_future(self._settle(Settlement.CAPTURE))
         try:
             state = await asyncio.shield(call)
@@ -74,8 +79,6 @@ class LedgerHold:
 
     async def release(self) -> None:
         """Give everything back, now or as soon as the store answers."""
-        if self._is_paid:
-            return
         try:
             await self._settle(Settlement.RELEASE)
         except EmbedgateError:
@@ -83,11 +86,13 @@ class LedgerHold:
 
     def abandon(self) -> None:
         """End the hold in the customer's favour, in the background, whatever became of it."""
-        if not self._is_paid:
-            self._unsettled.add(self._project_id, self._charge.hold_id, self._charge.amount_nano_usd)
+        self._unsettled.add(self._project_id, self._charge.hold_id, self._charge.amount_nano_usd)
 
     async def _settle(self, verb: Settlement) -> HoldState | None:
-        receipt = await self._ledger.settle(self._project_id, self._charge.hold_id, verb, self._charge.amount_nano_usd)
+        charge = self._charge
+        receipt = await self._ledger.settle(
+            self._project_id, charge.hold_id, verb, charge.amount_nano_usd, retain_ms=self._retain_ms
+        )
         return receipt.state if receipt else None
 
 
@@ -161,12 +166,12 @@ class LedgerAdmission:
             return self._admit_locally(request, charge)
         rates = rates_of(request.terms, answer.levels)
         if isinstance(answer, Refused):
-            raise self._refused(answer.refusal, request, charge)
+            raise self._refused(answer.refusal, request, charge, rates)
         return self._held(answer, request, charge, rates)
 
     def _held(self, answer: Admitted, request: AdmissionRequest, charge: Charge, rates: Rates) -> Hold:
         state = answer.receipt.state
-        if state not in (HoldState.HELD, HoldState.CAPTURED):
+        if state is not HoldState.HELD:
             raise CapacityExceeded("The request was given up before it was admitted; nothing was charged. Try again.")
         return LedgerHold(
             self._ledger,
@@ -174,7 +179,7 @@ class LedgerAdmission:
             request.project_id,
             charge,
             rates=rates,
-            is_paid=state is HoldState.CAPTURED,
+            retain_ms=request.retain_ms,
         )
 
     def _charge_for(self, request: AdmissionRequest) -> Charge:
@@ -197,11 +202,11 @@ class LedgerAdmission:
         hold_id = request.hold_id or self._new_hold_id()
         return Charge(hold_id, amount, request.charged_tokens, request.key_id, orjson.dumps(details).decode())
 
-    def _refused(self, refusal: Refusal, request: AdmissionRequest, charge: Charge) -> EmbedgateError:
+    def _refused(self, refusal: Refusal, request: AdmissionRequest, charge: Charge, rates: Rates) -> EmbedgateError:
         self._metrics.count(names.ADMISSION_REFUSALS, reason=refusal.reason.value)
         match refusal.reason:
             case RefusalReason.RATE_LIMITED | RefusalReason.LARGER_THAN_BURST:
-                return _rate_limited(refusal, request, charge)
+                return _rate_limited(refusal, request, charge, rates)
             case RefusalReason.DELINQUENT:
                 return BillingDelinquent("This project is past due; its owner must settle before it is served again.")
             case RefusalReason.TOKEN_BUDGET:
@@ -233,7 +238,7 @@ class LedgerAdmission:
             needed_us = wait_us(bucket, quota, cost)
             if cost > quota.burst or needed_us:
                 reason = RefusalReason.LARGER_THAN_BURST if cost > quota.burst else RefusalReason.RATE_LIMITED
-                raise self._refused(Refusal(reason, name, needed_us), request, charge)
+                raise self._refused(Refusal(reason, name, needed_us), request, charge, Rates(None, None))
             filled[name] = bucket.filled(cost)
         for name, bucket in filled.items():
             self._local[request.project_id, name] = bucket
@@ -241,7 +246,7 @@ class LedgerAdmission:
         return FreeHold(Rates(None, None))
 
 
-def _rate_limited(refusal: Refusal, request: AdmissionRequest, charge: Charge) -> RateLimited:
+def _rate_limited(refusal: Refusal, request: AdmissionRequest, charge: Charge, rates: Rates) -> RateLimited:
     quota = request.terms.quotas(charge.key_id)[refusal.bucket]
     kind = "requests" if refusal.bucket.endswith("requests") else "tokens"
     whose = "key" if ":" in refusal.bucket else "project"
@@ -250,9 +255,11 @@ def _rate_limited(refusal: Refusal, request: AdmissionRequest, charge: Charge) -
             f"The request has {charge.tokens} tokens, and the {whose}'s limit lets at most {quota.burst} in at once; "
             "send fewer inputs in a request.",
             wait_us=None,
+            rates=rates,
         )
     wait_s = -(-refusal.wait_us // 1000) / 1000
     return RateLimited(
         f"Over the {whose}'s limit of {quota.per_minute} {kind} a minute; try again in {wait_s:.3f} s.",
         wait_us=refusal.wait_us,
+        rates=rates,
     )

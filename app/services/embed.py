@@ -41,7 +41,7 @@ class CacheState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbedContext:
-    """Who asks, and through which endpoint. ``hold_id`` is that of an earlier attempt at the same request."""
+    """Who asks, and through which endpoint. the hold's id and how long it is remembered may be named."""
 
     request_id: str
     project: Project
@@ -49,6 +49,7 @@ class EmbedContext:
     endpoint: Endpoint
     tier: Tier
     hold_id: str | None = None
+    retain_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,4 +283,5 @@ def _admission_request(
         ),
         timeout_ms=context.endpoint.timeout_ms,
         hold_id=context.hold_id,
+        retain_ms=context.retain_ms,
     )

@@ -26,8 +26,8 @@ from app.stores.redis_ledger import account_key
 
 T = TypeVar("T", Project, Endpoint, KeyRecord)
 
-_PEPPER = "eg:pepper"
-_PROJECTS = "eg:projects"
+PEPPER = "eg:pepper"
+PROJECTS = "eg:projects"
 _CHANGE_ATTEMPTS = 16
 
 
@@ -47,55 +47,58 @@ class RedisDirectory:
     async def pepper(self) -> bytes:
         """The cluster's pepper, made on first use."""
         async with translated():
-            await self._redis.set(_PEPPER, os.urandom(32), nx=True)
-            pepper = await self._redis.get(_PEPPER)
+            await self._redis.set(PEPPER, os.urandom(32), nx=True)
+            pepper = await self._redis.get(PEPPER)
         return raw(pepper)
 
     async def find_project(self, slug: str) -> str | None:
         """A project's id by its slug."""
         async with translated():
-            found = await self._redis.get(f"eg:slug:{slug}")
+            found = await self._redis.get(slug_key(slug))
         return raw(found).decode() if found else None
 
     async def read_credential(self, project_id: str, key_id: str) -> Credential:
         """Project, endpoints and one key, in one round trip."""
         async with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hgetall(_directory(project_id))
-            pipe.hget(_keys(project_id), key_id)
+            pipe.hgetall(directory_key(project_id))
+            pipe.hget(keys_key(project_id), key_id)
             fields, record = await pipe.execute()
         return Credential(_view(fields), _load(KeyRecord, record) if record else None)
 
     async def read_view(self, project_id: str) -> ProjectView | None:
         """A project with its endpoints."""
         async with translated():
-            return _view(await self._redis.hgetall(_directory(project_id)))
+            return _view(await self._redis.hgetall(directory_key(project_id)))
 
     async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
         """Projects in order of id, from the one behind ``after``."""
         async with translated():
             start = f"({after}" if after else "-"
-            ids = await self._redis.zrangebylex(_PROJECTS, start, "+", start=0, num=limit)
+            ids = await self._redis.zrangebylex(PROJECTS, start, "+", start=0, num=limit)
             pipe = self._redis.pipeline(transaction=False)
             for project_id in ids:
-                pipe.hget(_directory(raw(project_id).decode()), "project")
+                pipe.hget(directory_key(raw(project_id).decode()), "project")
             return [_load(Project, found) for found in await pipe.execute() if found]
 
     async def create_project(self, project: Project, author: Author) -> None:
         """Store a new project; raises ``Conflict`` when the slug is taken."""
+        project_id = project.project_id
         async with translated():
-            slug_key = f"eg:slug:{project.slug}"
-            claimed = await self._redis.set(slug_key, project.project_id, nx=True)
+            await self._put(project_id, "project", b"", project, author)
+            own_slug = slug_key(project.slug)
+            claimed = await self._redis.set(own_slug, project_id, nx=True)
             # A command whose answer was lost is sent again, and then finds its own claim.
-            if not claimed and await self._redis.get(slug_key) != project.project_id.encode():
+            if not claimed and await self._redis.get(own_slug) != project_id.encode():
+                parts = ("journal", "account")
+                await self._redis.delete(directory_key(project_id), *(account_key(project_id, p) for p in parts))
                 raise Conflict("A project of that slug exists already.")
-            await self._put(project.project_id, "project", b"", project, author)
-            await self._redis.zadd(_PROJECTS, {project.project_id: 0})
+            await self._redis.zadd(PROJECTS, {project.project_id: 0})
 
     async def update_project(self, project_id: str, changes: Mapping[str, object], author: Author) -> Project:
         """Change fields of a project; raises ``RouteNotFound`` when there is none."""
         return await self._change(
-            Project, _directory(project_id), "project", changes, author, absent="There is no such project."
+            Project, directory_key(project_id), "project", changes, author, absent="There is no such project."
         )
 
     async def create_endpoint(self, project_id: str, endpoint: Endpoint, author: Author) -> None:
@@ -110,7 +113,7 @@ class RedisDirectory:
         """Change fields of an endpoint; raises ``RouteNotFound`` when there is none."""
         return await self._change(
             Endpoint,
-            _directory(project_id),
+            directory_key(project_id),
             f"endpoint:{slug}",
             changes,
             author,
@@ -119,7 +122,7 @@ class RedisDirectory:
 
     async def create_key(self, project_id: str, key: KeyRecord, author: Author) -> None:
         """Store a key's record."""
-        keys = [_keys(project_id), _key_ids(project_id), account_key(project_id, "journal")]
+        keys = [keys_key(project_id), key_ids_key(project_id), account_key(project_id, "journal")]
         note = _note(key.key_id, None, key, author)
         async with translated():
             stored = await self._create_key(keys=keys, args=[key.key_id, _dump(key), _change_id(), note])
@@ -130,23 +133,24 @@ class RedisDirectory:
         """A page of the project's keys in order of id, from the one behind ``after``."""
         async with translated():
             start = f"({after}" if after else "-"
-            ids = await self._redis.zrangebylex(_key_ids(project_id), start, "+", start=0, num=limit)
+            ids = await self._redis.zrangebylex(key_ids_key(project_id), start, "+", start=0, num=limit)
             if not ids:
                 return []
-            found = await self._redis.hmget(_keys(project_id), ids)
+            found = await self._redis.hmget(keys_key(project_id), ids)
             return [_load(KeyRecord, raw(record)) for record in found if record]
 
     async def update_key(
         self, project_id: str, key_id: str, changes: Mapping[str, object], author: Author
     ) -> KeyRecord:
         """Change fields of a key; raises ``RouteNotFound`` when there is none."""
-        return await self._change(KeyRecord, _keys(project_id), key_id, changes, author, absent="There is no such key.")
+        key = keys_key(project_id)
+        return await self._change(KeyRecord, key, key_id, changes, author, absent="There is no such key.")
 
     async def revoke_key(self, project_id: str, key_id: str, author: Author, *, now_s: int) -> KeyRecord:
         """Mark a key revoked, once; raises ``RouteNotFound`` when there is none."""
         changes = {"revoked_at_s": now_s}
         return await self._change(
-            KeyRecord, _keys(project_id), key_id, changes, author, absent="There is no such key.", once=True
+            KeyRecord, keys_key(project_id), key_id, changes, author, absent="There is no such key.", once=True
         )
 
     async def _change(
@@ -190,7 +194,7 @@ class RedisDirectory:
         key: str | None = None,
         previous: Project | Endpoint | KeyRecord | None = None,
     ) -> bool:
-        keys = [key or _directory(project_id), account_key(project_id, "journal"), account_key(project_id, "account")]
+        keys = [key or directory_key(project_id), *(account_key(project_id, part) for part in ("journal", "account"))]
         flag = str(int(value.status == "delinquent")) if isinstance(value, Project) else ""
         note = _note(field, previous, value, author)
         return bool(await self._replace(keys=keys, args=[field, expected, _dump(value), _change_id(), note, flag]))
@@ -216,15 +220,23 @@ def _note(what: str, before: Any, after: Any, author: Author) -> bytes:
     )
 
 
-def _directory(project_id: str) -> str:
+def slug_key(slug: str) -> str:
+    """Where a project's id stands under its slug."""
+    return f"eg:slug:{slug}"
+
+
+def directory_key(project_id: str) -> str:
+    """The hash of a project and its endpoints."""
     return f"eg:{{{project_id}}}:directory"
 
 
-def _keys(project_id: str) -> str:
+def keys_key(project_id: str) -> str:
+    """The hash of a project's keys."""
     return f"eg:{{{project_id}}}:keys"
 
 
-def _key_ids(project_id: str) -> str:
+def key_ids_key(project_id: str) -> str:
+    """The sorted set of a project's key ids."""
     return f"eg:{{{project_id}}}:key_ids"
 
 

@@ -7,7 +7,8 @@ amount and details) and ``…:journal`` (stream).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -95,14 +96,16 @@ class RedisLedger:
         refusal = Refusal(RefusalReason(reply[0].decode()), reply[1].decode(), int(reply[2]))
         return Refused(refusal, levels)
 
-    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int) -> Receipt | None:
+    async def settle(
+        self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
+    ) -> Receipt | None:
         """End a hold, or say how it ended; None when there is no such hold.
 
         Raises:
             HoldConflict: the amount is not the hold's.
             DependencyDown: whether it was ended is unknown.
         """
-        args = [hold_id, verb.value, amount_nano_usd, self._retain_ms]
+        args = [hold_id, verb.value, amount_nano_usd, retain_ms or self._retain_ms]
         reply = await self._pipe.run(self._settle, _hold_keys(project_id), args)
         state = _STATES.get(reply[0])
         if state is not None:
@@ -126,16 +129,21 @@ class RedisLedger:
     async def read_account(self, project_id: str) -> AccountState:
         """Balance, open holds and the month's figures. Raises ``DependencyDown``."""
         async with translated():
-            stored = await self._redis.hmget(account_key(project_id, "account"), list(_FIELDS))
-        values = dict(zip(_FIELDS, (int(value or 0) for value in stored), strict=True))
-        return AccountState(
-            balance=Balance(*(values[name] for name in ("granted", "available", "held", "captured", "debt"))),
-            open_holds=values["open_count"],
-            month=values["month"],
-            month_tokens=values["month_tokens"],
-            month_nano_usd=values["month_nano_usd"],
-            is_delinquent=bool(values["delinquent"]),
-        )
+            stored = await self._redis.hgetall(account_key(project_id, "account"))
+        return account_state(stored)
+
+
+def account_state(stored: Mapping[Any, Any]) -> AccountState:
+    """From an account's hash; an account that was never used is all zeros."""
+    values = {name: int(stored.get(name.encode(), 0)) for name in _FIELDS}
+    return AccountState(
+        balance=Balance(*(values[name] for name in ("granted", "available", "held", "captured", "debt"))),
+        open_holds=values["open_count"],
+        month=values["month"],
+        month_tokens=values["month_tokens"],
+        month_nano_usd=values["month_nano_usd"],
+        is_delinquent=bool(values["delinquent"]),
+    )
 
 
 def _hold_keys(project_id: str) -> list[str]:

@@ -13,6 +13,8 @@ from app.core.settings.serve_file import ServeFile
 
 SLUG = "demo"
 ENDPOINT = "embed"
+PRICE_NANO_USD_PER_MTOK = 20_000_000
+CREDIT_NANO_USD = 100_000_000_000
 
 
 class DemoError(Exception):
@@ -116,13 +118,19 @@ def _ensure_project(client: httpx.Client, demo: Demo, model: str) -> str:
     found = _expect(_admin(client, demo, "GET", f"/projects?slug={SLUG}"))["data"]
     project = found[0] if found else _expect(_admin(client, demo, "POST", "/projects", {"name": "Demo", "slug": SLUG}))
     project_id = str(project["project_id"])
-    aliases = ["text-embedding-3-small"]
-    endpoint = {"slug": ENDPOINT, "model": model, "aliases": aliases}
+    endpoint = {
+        "slug": ENDPOINT,
+        "model": model,
+        "aliases": ["text-embedding-3-small"],
+        "price_nano_usd_per_mtok": PRICE_NANO_USD_PER_MTOK,
+    }
     response = _admin(client, demo, "POST", f"/projects/{project_id}/endpoints", endpoint)
     if response.status_code == 409:
         change = {"model": model, "status": "active"}
         response = _admin(client, demo, "PATCH", f"/projects/{project_id}/endpoints/{ENDPOINT}", change)
     _expect(response)
+    grant = {"grant_id": "demo", "amount_nano_usd": CREDIT_NANO_USD, "reason": "credit of the demo project"}
+    _expect(_admin(client, demo, "POST", f"/projects/{project_id}/grants", grant))
     return project_id
 
 

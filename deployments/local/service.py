@@ -117,6 +117,8 @@ def _deploy(file: ServeFile, port: int, home: Path) -> None:
     application = file.applications[0]
     arguments = application.args.model_dump(mode="json")
     arguments["redis"]["data_dir"] = str(home / "redis")
+    if "://" not in arguments["journal"]["url"]:
+        arguments["journal"]["url"] = str(home / "journal")
     options = {**file.http_options.model_dump(exclude_none=True), "port": port}
     serve.start(proxy_location=file.proxy_location, http_options=options)
     failure: list[BaseException] = []

@@ -20,19 +20,16 @@ from app.api.services import Services
 from app.core.settings import ModelSettings
 from app.core.tiers import Tier
 from app.services.administration import Administration
-from app.services.admission import LedgerAdmission
 from app.services.authenticate import Authenticator
 from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
-from app.services.unsettled import Unsettled
 from app.services.vector_cache import VectorCache
 from app.stores.embedded_redis import EmbeddedRedis
 from app.stores.model_files import load_tokenizer, locate
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
-from app.stores.redis_ledger import RedisLedger
-from app.stores.script_pipe import ScriptPipe
+from deployments.accounts import open_accounts
 from tests.fakes import FakeLink, RecordingMetrics
 from tests.stack import free_port
 
@@ -47,6 +44,7 @@ class Service:
     url: str
     link: FakeLink
     redis_url: str
+    journal: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     project_id: str = ""
     api_key: str = ""
@@ -79,7 +77,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = EmbeddedRedis(tmp_path_factory.mktemp("contract"))
     store.start()
     port = free_port()
-    running = Service(f"http://127.0.0.1:{port}", FakeLink(), store.url)
+    running = Service(f"http://127.0.0.1:{port}", FakeLink(), store.url, tmp_path_factory.mktemp("journal"))
     started = threading.Event()
     stop = threading.Event()
 
@@ -129,15 +127,12 @@ def _services(running: Service) -> Services:
     )
     tokenizer = ModelTokenizer(load_tokenizer(Path(files.folder)), files.card, executor)
     directory = RedisDirectory(connect(running.redis_url))
-    unretried = connect(running.redis_url, retries=0)
-    ledger = RedisLedger(unretried, ScriptPipe(unretried, clock_s=time.monotonic))
-    admission = LedgerAdmission(
-        ledger,
-        Unsettled(ledger, metrics, clock_s=time.monotonic),
+    accounts = open_accounts(
+        redis_url=running.redis_url,
+        journal_url=str(running.journal),
+        journal_period_s=3600,
         multipliers={Tier.FLEX: 1000, Tier.DEFAULT: 1000, Tier.PRIORITY: 1250, Tier.BATCH: 500},
         metrics=metrics,
-        clock_us=lambda: time.monotonic_ns() // 1000,
-        new_hold_id=lambda: f"hold_{secrets.token_hex(12)}",
     )
     return Services(
         authenticator=Authenticator(
@@ -146,11 +141,13 @@ def _services(running: Service) -> Services:
         embed=EmbedService(
             settings=EmbedSettings(max_tokens_per_request=3000, share_cache_across_projects=False),
             cache=VectorCache(max_entries=1000, max_bytes=10**8, ttl_s=300, clock_s=time.monotonic),
-            admission=admission,
+            admission=accounts.admission,
             metrics=metrics,
         ),
+        idempotency=accounts.idempotency,
+        usage=accounts.usage,
         administration=Administration(
-            directory, ledger, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
+            directory, accounts.ledger, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
         ),
         models={files.card.model_id: ModelRuntime(files.card, tokenizer, pool)},
         ping_store=directory.ping,

@@ -89,6 +89,15 @@ class PriceSettings(Knobs):
         return {tier: getattr(self, f"{tier.value}_thousandths") for tier in Tier}
 
 
+class JournalSettings(Knobs):
+    """The journal of every move of money, outside Redis."""
+
+    url: str = Field(default=".embedgate/journal", min_length=1)
+    """A folder, or s3://bucket/prefix, gs://bucket/prefix. On several machines it must be one that all see."""
+    period_s: float = Field(default=5, ge=0.1, le=3600)
+    """How often entries are moved there: what a lost Redis would lose, besides what its own file kept."""
+
+
 class LogSettings(Knobs):
     """One JSON line for each request."""
 
@@ -115,6 +124,8 @@ class Settings(Knobs):
     """API keys."""
     prices: PriceSettings = PriceSettings()
     """What tiers do to prices."""
+    journal: JournalSettings = JournalSettings()
+    """The journal outside Redis."""
     log: LogSettings = LogSettings()
     """Request lines."""
 

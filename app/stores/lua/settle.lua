@@ -1,6 +1,7 @@
 -- Ends a hold, or says how it ended before.
 -- KEYS: account, limits, holds, deadlines, journal
--- ARGV: 1 hold id, 2 capture | release | undelivered, 3 amount, 4 how long an ended hold is remembered, in ms
+-- ARGV: 1 hold id, 2 capture | release | undelivered, 3 amount, which undelivered leaves to the hold,
+--   4 how long an ended hold is remembered, in ms
 -- Answers {state, amount, tokens}, {'unknown'} or {'hold_conflict'}.
 local hold_id, verb, amount, retain_ms = ARGV[1], ARGV[2], whole(ARGV[3]), whole(ARGV[4])
 if not (amount and retain_ms) then
@@ -24,9 +25,10 @@ local hold = read_hold(record)
 if hold.mark == 'v' then
   return {STATES.v, 0, 0}
 end
-if amount ~= hold.amount then
+if verb ~= 'undelivered' and amount ~= hold.amount then
   return {'hold_conflict'}
 end
+amount = hold.amount
 
 local mark, kind
 local account = read_account(KEYS[1])

@@ -1,0 +1,119 @@
+"""``GET /v1/usage`` and ``GET /admin/v1/projects/{project_id}/usage``: balance, limits and usage."""
+
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from app.api.admin_wire import BalanceOut
+from app.api.caller import authenticate
+from app.api.docs import errors_of
+from app.api.request_record import record_of
+from app.api.services import Services
+from app.core import errors as e
+from app.core.directory import Project
+from app.core.journal import Usage
+from app.core.settings.tenants import BudgetsSpec, LimitsSpec
+from app.services.usage import UsageReport
+
+From = Annotated[date | None, Query(alias="from", description="First day, in UTC; the first of the month by default.")]
+To = Annotated[date | None, Query(description="Last day, included; today by default.")]
+By = Annotated[
+    str,
+    Query(max_length=64, description="Groups, with commas between: day, endpoint, tier, key, user.", examples=["day"]),
+]
+
+
+class UsageTotal(BaseModel):
+    """Charged requests, their tokens and what they cost; refunds are taken off."""
+
+    requests: int
+    tokens: int = Field(description="Charged tokens.")
+    cached_tokens: int = Field(description="Tokens that came free.")
+    amount_nano_usd: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        """From the domain."""
+        return cls(**asdict(usage))
+
+
+class UsageRow(UsageTotal):
+    """Usage of one group; only the fields that were asked for are set."""
+
+    day: str | None = None
+    endpoint: str | None = None
+    tier: str | None = None
+    key: str | None = None
+    user: str | None = None
+
+
+class MonthOut(BaseModel):
+    """Of the calendar month in UTC: what counts against the budgets, open holds included."""
+
+    tokens: int
+    nano_usd: int
+    ends_at: datetime
+
+
+class UsageOut(BaseModel):
+    """Where a project stands."""
+
+    project_id: str
+    status: str
+    balance: BalanceOut
+    open_holds: int
+    limits: LimitsSpec
+    budgets: BudgetsSpec
+    month: MonthOut
+    from_day: date
+    to_day: date
+    data: list[UsageRow]
+    total: UsageTotal
+
+    @classmethod
+    def of(cls, report: UsageReport) -> Self:
+        """From the domain."""
+        month = MonthOut(tokens=report.month_tokens, nano_usd=report.month_nano_usd, ends_at=report.month_ends_at)
+        return cls(
+            project_id=report.project.project_id,
+            status=report.project.status,
+            balance=BalanceOut(**asdict(report.account.balance)),
+            open_holds=report.account.open_holds,
+            limits=LimitsSpec(**asdict(report.project.limits)),
+            budgets=BudgetsSpec(**asdict(report.project.budgets)),
+            month=month,
+            from_day=report.first_day,
+            to_day=report.last_day,
+            data=[UsageRow.model_validate(asdict(usage) | group) for group, usage in report.rows],
+            total=UsageTotal.of(report.total),
+        )
+
+
+async def usage_of(
+    services: Services, project: Project, first_day: date | None, last_day: date | None, by: str
+) -> UsageOut:
+    """A report as it goes over the wire."""
+    names = [name for name in by.split(",") if name]
+    return UsageOut.of(await services.usage.report(project, first_day=first_day, last_day=last_day, by=names))
+
+
+def usage_router(services: Services) -> APIRouter:
+    """The tenant's own view."""
+    router = APIRouter(tags=["Usage"])
+
+    @router.get(
+        "/v1/usage",
+        summary="Balance, limits and usage of the key's project",
+        responses=errors_of(e.InvalidRequest, e.Unauthenticated, e.DependencyDown, scoped=False),
+        response_model_exclude_none=True,
+    )
+    async def usage(request: Request, first_day: From = None, to: To = None, by: By = "day") -> UsageOut:
+        """Up to this moment: what is not in a report is not charged."""
+        record_of(request).route = "usage"
+        caller = await authenticate(services, request)
+        return await usage_of(services, caller.view.project, first_day, to, by)
+
+    return router

@@ -1,0 +1,96 @@
+"""What any gateway may do for the cluster, one at a time: expire holds, and move the journal out."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from app.core import metric_names as names
+from app.core.errors import DependencyDown
+from app.core.journal import day_of
+from app.core.ports import Answers, Journal, Ledger, Metrics
+from app.services.idempotency import KEPT_MS
+from app.services.journal_drain import BATCH_ENTRIES, JournalDrain
+
+logger = logging.getLogger("ray.serve.embedgate")
+
+_PROJECTS_AT_ONCE = 500
+_HOLDS_AT_ONCE = 500
+_PERIOD_S = 0.5
+_ANSWERS_PERIOD_S = 3600
+
+
+class Housekeeping:
+    """A loop that runs in every gateway and works in the one that has the lease.
+
+    The lease saves work; nothing depends on it, because every step may be done twice.
+
+    Args:
+        has_lease: takes or keeps the lease.
+        drain_period_s: time between moves of the journal.
+        clock_s: monotonic clock.
+        wall_s: Unix time.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        journal: Journal,
+        drain: JournalDrain,
+        answers: Answers,
+        metrics: Metrics,
+        has_lease: Callable[[], Awaitable[bool]],
+        drain_period_s: float,
+        clock_s: Callable[[], float],
+        wall_s: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._journal = journal
+        self._drain = drain
+        self._metrics = metrics
+        self._has_lease = has_lease
+        self._answers = answers
+        self._wall_s = wall_s
+        self._drain_period_s = drain_period_s
+        self._clock_s = clock_s
+        self._reaped_up_to: str | None = None
+        self._drained_at_s = float("-inf")
+        self._tidied_at_s = float("-inf")
+
+    async def run_forever(self) -> None:
+        """Work until cancelled; a store that is away is tried again in the next round."""
+        while True:
+            try:
+                if await self._has_lease():
+                    await self.reap_some()
+                    await self._drain_when_due()
+                    await self._forget_answers_when_due()
+            except DependencyDown as error:
+                logger.warning("housekeeping waits: %s", error.__cause__ or error)
+            except Exception:
+                logger.exception("housekeeping failed; it goes on with the next round")
+            await asyncio.sleep(_PERIOD_S)
+
+    async def reap_some(self) -> None:
+        """Expire due holds of the next projects; all of them come round."""
+        page = await self._journal.project_ids(after=self._reaped_up_to, limit=_PROJECTS_AT_ONCE)
+        self._reaped_up_to = page[-1] if len(page) == _PROJECTS_AT_ONCE else None
+        expired, _ = await self._ledger.reap(page, limit=_HOLDS_AT_ONCE)
+        if expired:
+            self._metrics.count(names.EXPIRED_HOLDS, expired)
+
+    async def _drain_when_due(self) -> None:
+        now_s = self._clock_s()
+        if now_s - self._drained_at_s < self._drain_period_s:
+            return
+        moved = await self._drain.drain()
+        if moved:
+            self._metrics.count(names.JOURNAL_DRAINED, moved)
+        if moved < BATCH_ENTRIES // 2:
+            self._drained_at_s = now_s
+
+    async def _forget_answers_when_due(self) -> None:
+        if self._clock_s() - self._tidied_at_s < _ANSWERS_PERIOD_S:
+            return
+        await self._answers.forget_before(day_of(int(self._wall_s() * 1000 - 2 * KEPT_MS)))
+        self._tidied_at_s = self._clock_s()

@@ -1,0 +1,97 @@
+"""Answers to requests with an idempotency key: who answers, in Redis; what, on the object store.
+
+``…:answer:<digest of the key>`` (hash) lives for a day; ``answers/date=<day>/<name>`` for a day
+or two.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+
+from app.core.errors import DependencyDown
+from app.core.ports import AnswerClaim, AnswerState
+from app.stores.redis_ledger import account_key
+from app.stores.script_pipe import Script, ScriptPipe
+
+KEPT_MS = 24 * 3600 * 1000
+
+
+class RedisAnswerRecords:
+    """``AnswerRecords`` over one Redis."""
+
+    def __init__(self, pipe: ScriptPipe) -> None:
+        self._pipe = pipe
+        self._claim = Script.of("answer_claim")
+        self._end = Script.of("answer_end")
+
+    async def claim(self, project_id: str, key: str, claim: AnswerClaim) -> AnswerState:
+        """Become the one who answers, unless somebody is or has."""
+        args: list[str | int] = [claim.fingerprint, claim.owner, claim.hold_id, claim.day, claim.lease_ms, KEPT_MS]
+        reply = await self._pipe.run(self._claim, _record(project_id, key), args)
+        state, day, lost = (part.decode() for part in reply)
+        return AnswerState(state, day, lost)
+
+    async def finish(self, project_id: str, key: str, owner: str) -> bool:
+        """Say that the answer is kept; False when somebody else took over."""
+        return bool(await self._pipe.run(self._end, _record(project_id, key), [owner, "kept", KEPT_MS]))
+
+    async def forget(self, project_id: str, key: str, owner: str) -> None:
+        """Let others try, if we are still the one who answers."""
+        await self._pipe.run(self._end, _record(project_id, key), [owner, "failed", KEPT_MS])
+
+
+class AnswerFiles:
+    """``Answers`` on an object store.
+
+    Args:
+        store: of ``obstore``.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def put(self, name: str, answer: bytes, *, day: str) -> None:
+        """Keep an answer."""
+        try:
+            await obstore.put_async(self._store, _path(name, day), answer)
+        except (BaseError, OSError) as error:
+            raise _away() from error
+
+    async def get(self, name: str, *, day: str) -> bytes | None:
+        """An answer that was kept; None when there is none."""
+        try:
+            found = await obstore.get_async(self._store, _path(name, day))
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise _away() from error
+
+    async def forget_before(self, day: str) -> int:
+        """Delete answers of earlier days; how many."""
+        count = 0
+        try:
+            async for page in obstore.list(self._store, prefix="answers"):
+                old = [item["path"] for item in page if item["path"] < f"answers/date={day}"]
+                if old:
+                    await obstore.delete_async(self._store, old)
+                    count += len(old)
+        except (BaseError, OSError) as error:
+            raise _away() from error
+        return count
+
+
+def _record(project_id: str, key: str) -> Sequence[str]:
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return [account_key(project_id, f"answer:{digest}")]
+
+
+def _path(name: str, day: str) -> str:
+    return f"answers/date={day}/{name}"
+
+
+def _away() -> DependencyDown:
+    return DependencyDown("The object store of answers does not answer; try again shortly.")

@@ -1,0 +1,130 @@
+"""The journal outside Redis: date-partitioned files of JSON lines on an object store.
+
+``journal/date=2026-11-21/part-<ledger id>-<number>.jsonl.gz`` is written once and never changed;
+each entry is in one part. ``directory/<ledger id>/…json`` are the latest projects, endpoints and
+hashed keys, which a rebuild needs besides. A folder or any store of ``obstore`` by its URL.
+"""
+
+import asyncio
+import gzip
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import obstore
+import orjson
+from obstore.exceptions import AlreadyExistsError, BaseError
+
+from app.core.errors import DependencyDown
+from app.core.journal import JournalLine
+from app.stores.object_place import ObjectPlace
+
+_PART = re.compile(r"^journal/date=(?P<day>[\d-]+)/part-(?P<ledger>[0-9a-f]+)-(?P<number>\d+)\.jsonl\.gz$")
+
+
+class JournalFiles:
+    """Parts of the journal.
+
+    Args:
+        place: where it lies.
+    """
+
+    def __init__(self, place: ObjectPlace) -> None:
+        self._store = place.store
+        self._folder = place.folder
+
+    async def create_part(self, ledger_id: str, number: int, day: str, lines: Sequence[JournalLine]) -> bool:
+        """Write a part, whole; False when it exists already, and is left as it is."""
+        text = b"".join(orjson.dumps(_record(line)) + b"\n" for line in lines)
+        path = _path(ledger_id, number, day)
+        packed = await asyncio.to_thread(gzip.compress, text, 6, mtime=0)
+        try:
+            await obstore.put_async(self._store, path, packed, mode="create")
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise _away() from error
+        await asyncio.to_thread(self._sync, path)
+        return True
+
+    async def read_part(self, ledger_id: str, number: int, day: str) -> list[JournalLine] | None:
+        """The entries of a part; None when there is none."""
+        try:
+            packed = await self._read(_path(ledger_id, number, day))
+        except FileNotFoundError:
+            return None
+        return [_line(orjson.loads(text)) for text in gzip.decompress(packed).splitlines()]
+
+    async def parts(self) -> dict[str, list[tuple[int, str]]]:
+        """Numbers and days of all parts in order, by ledger."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        try:
+            async for page in obstore.list(self._store, prefix="journal"):
+                for item in page:
+                    if match := _PART.match(item["path"]):
+                        found.setdefault(match["ledger"], []).append((int(match["number"]), match["day"]))
+        except (BaseError, OSError) as error:
+            raise _away() from error
+        return {ledger_id: sorted(parts) for ledger_id, parts in found.items()}
+
+    async def put_directory(self, ledger_id: str, name: str, document: object) -> None:
+        """Replace a document of the directory."""
+        path = f"directory/{ledger_id}/{name}.json"
+        try:
+            await obstore.put_async(self._store, path, orjson.dumps(document))
+        except (BaseError, OSError) as error:
+            raise _away() from error
+        await asyncio.to_thread(self._sync, path)
+
+    async def read_directory(self, ledger_id: str) -> dict[str, Any]:
+        """All documents of a directory, by name."""
+        documents: dict[str, Any] = {}
+        try:
+            async for page in obstore.list(self._store, prefix=f"directory/{ledger_id}"):
+                for item in page:
+                    name = str(item["path"]).rpartition("/")[2].removesuffix(".json")
+                    documents[name] = orjson.loads(await self._read(item["path"]))
+        except (BaseError, OSError) as error:
+            raise _away() from error
+        return documents
+
+    async def _read(self, path: str) -> bytes:
+        try:
+            found = await obstore.get_async(self._store, path)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise _away() from error
+
+    def _sync(self, path: str) -> None:
+        """On a local disk, what Redis is about to forget must survive a loss of power."""
+        if self._folder is None:
+            return
+        place = self._folder / path
+        for entry in (place, *place.parents):
+            handle = os.open(entry, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if entry == self._folder:
+                break
+
+
+def _path(ledger_id: str, number: int, day: str) -> str:
+    return f"journal/date={day}/part-{ledger_id}-{number:012}.jsonl.gz"
+
+
+def _record(line: JournalLine) -> dict[str, Any]:
+    return asdict(line)
+
+
+def _line(record: Mapping[str, Any]) -> JournalLine:
+    return JournalLine(**record)
+
+
+def _away() -> DependencyDown:
+    return DependencyDown("The object store of the journal does not answer; try again shortly.")

@@ -1,0 +1,167 @@
+"""The journal's end in Redis: what waits to be written outside, and the usage that was.
+
+``eg:drain`` (hash) names the part that is next and the day it was claimed for; ``eg:ledger`` is
+the ledger's id, made with the first part. Of a project: ``…:drained`` (the next part's number),
+``…:journal`` (stream) and ``…:usage:<month>`` (hash; kind of usage → requests|tokens|cached
+tokens|nano-USD).
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from app.core.journal import OTHER_USERS, JournalLine, Usage, UsageKey, usage_of
+from app.core.ports import JournalTail
+from app.stores.redis_client import raw, translated
+from app.stores.redis_directory import PEPPER, PROJECTS, directory_key, keys_key
+from app.stores.redis_ledger import account_key, account_state
+from app.stores.script_pipe import Script, ScriptPipe
+
+MAX_USAGE_KINDS = 20_000
+"""Kept apart for each project and month; users beyond that are summed up under one name."""
+
+_USAGE_KEPT_S = 400 * 86_400
+_PAGE = 500
+POSITION = "eg:drain"
+LEDGER = "eg:ledger"
+
+
+class RedisJournal:
+    """Reads and trims the projects' journals."""
+
+    def __init__(self, redis: Redis, pipe: ScriptPipe) -> None:
+        self._redis = redis
+        self._pipe = pipe
+        self._drained = Script.of("drained")
+        self._advance = Script.of("advance")
+
+    async def ledger_id(self) -> str:
+        """The ledger's id, made on first use."""
+        async with translated():
+            await self._redis.set(LEDGER, os.urandom(8).hex(), nx=True)
+            return raw(await self._redis.get(LEDGER)).decode()
+
+    async def project_ids(self, *, after: str | None, limit: int) -> list[str]:
+        """A page of all projects in order of id."""
+        async with translated():
+            start = f"({after}" if after else "-"
+            found = await self._redis.zrangebylex(PROJECTS, start, "+", start=0, num=limit)
+        return [raw(project_id).decode() for project_id in found]
+
+    async def position(self) -> tuple[int, str | None]:
+        """The part that is next, and the day it was claimed for, if it was."""
+        async with translated():
+            part, day = await self._redis.hmget(POSITION, ["part", "day"])
+        return int(part or 0), raw(day).decode() if day else None
+
+    async def claim(self, day: str) -> str:
+        """Fix the next part's day; whoever was first decides."""
+        async with translated():
+            await self._redis.hsetnx(POSITION, "day", day)
+            return raw(await self._redis.hget(POSITION, "day")).decode()
+
+    async def pending(self, *, limit: int) -> list[JournalLine]:
+        """The first entries of every project that wait, about ``limit`` of them."""
+        found: list[JournalLine] = []
+        after: str | None = None
+        while len(found) < limit:
+            page = await self.project_ids(after=after, limit=_PAGE)
+            if not page:
+                break
+            after = page[-1]
+            async with translated():
+                pipe = self._redis.pipeline(transaction=False)
+                for project_id in page:
+                    pipe.xrange(account_key(project_id, "journal"), count=max(100, limit // len(page)))
+                replies = await pipe.execute()
+            for project_id, entries in zip(page, replies, strict=True):
+                found += [_line(project_id, entry_id, fields) for entry_id, fields in entries]
+        return found
+
+    async def finish(self, part: int, lines: Sequence[JournalLine]) -> None:
+        """Sum up and trim what a part holds, once for each project, and go on to the next part."""
+        by_project: dict[str, list[JournalLine]] = defaultdict(list)
+        for line in lines:
+            by_project[line.project_id].append(line)
+        for project_id, own in by_project.items():
+            at_ms, number = own[-1].order
+            args: list[str | int | bytes] = [part, f"{at_ms}-{number + 1}", MAX_USAGE_KINDS, _USAGE_KEPT_S]
+            for key, usage in usage_of(own).items():
+                beyond = UsageKey(key.day, key.endpoint, key.tier, key.key, OTHER_USERS)
+                args += [usage_field(key), usage_field(beyond), usage.requests, usage.tokens]
+                args += [usage.cached_tokens, usage.amount_nano_usd]
+            keys = [account_key(project_id, name) for name in ("drained", "journal", f"usage:{own[0].month}")]
+            await self._pipe.run(self._drained, keys, args)
+        await self._pipe.run(self._advance, [POSITION], [part])
+
+    async def usage(self, project_id: str, months: Sequence[int]) -> dict[UsageKey, Usage]:
+        """All usage of some months, up to this moment."""
+        async with translated():
+            pipe = self._redis.pipeline(transaction=True)
+            for month in months:
+                pipe.hgetall(account_key(project_id, f"usage:{month}"))
+            pipe.xrange(account_key(project_id, "journal"))
+            *stored, waiting = await pipe.execute()
+        totals: dict[UsageKey, Usage] = {}
+        for fields in stored:
+            for name, value in fields.items():
+                totals[UsageKey(*orjson.loads(name))] = Usage(*map(int, value.split(b"|")))
+        recent = usage_of(_line(project_id, entry_id, entry) for entry_id, entry in waiting)
+        for key, usage in recent.items():
+            if int(key.day[:4] + key.day[5:7]) in months:
+                totals[key] = totals.get(key, Usage()) + usage
+        return totals
+
+    async def tail(self, project_id: str) -> JournalTail:
+        """An account and the entries that wait, as of one moment."""
+        async with translated():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hgetall(account_key(project_id, "account"))
+            pipe.xrange(account_key(project_id, "journal"))
+            pipe.xinfo_stream(account_key(project_id, "journal"))
+            fields, entries, stream = await pipe.execute(raise_on_error=False)
+        if isinstance(stream, Exception):  # a project without a journal
+            return JournalTail(account_state(fields), [], (0, -1))
+        waiting = [_line(project_id, entry_id, entry) for entry_id, entry in entries]
+        at_ms, _, number = raw(stream["last-generated-id"]).decode().partition("-")
+        # Waiting entries have gone out meanwhile, or have not: they are counted here, once.
+        before_us, before_number = waiting[0].order if waiting else (int(at_ms), int(number) + 1)
+        return JournalTail(account_state(fields), waiting, (before_us, before_number - 1))
+
+    async def directory_documents(self, project_ids: Sequence[str]) -> dict[str, object]:
+        """What a rebuild needs of the directory, by name: the cluster's part and these projects."""
+        async with translated():
+            pepper = await self._redis.get(PEPPER)
+            documents: dict[str, object] = {"cluster": {"pepper": raw(pepper).hex() if pepper else None}}
+            for project_id in project_ids:
+                pipe = self._redis.pipeline(transaction=True)
+                pipe.hgetall(directory_key(project_id))
+                pipe.hgetall(keys_key(project_id))
+                directory, keys = await pipe.execute()
+                documents[project_id] = {
+                    "directory": {name.decode(): orjson.loads(value) for name, value in directory.items()},
+                    "keys": {name.decode(): orjson.loads(value) for name, value in keys.items()},
+                }
+        return documents
+
+
+def usage_field(key: UsageKey) -> bytes:
+    """A kind of usage in the hash of its month."""
+    return orjson.dumps([key.day, key.endpoint, key.tier, key.key, key.user])
+
+
+def _line(project_id: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> JournalLine:
+    details: Any = orjson.loads(fields[b"details"] or b"{}")
+    return JournalLine(
+        project_id=project_id,
+        entry_id=entry_id.decode(),
+        kind=fields[b"kind"].decode(),
+        id=fields[b"id"].decode(),
+        amount_nano_usd=int(fields[b"amount"]),
+        tokens=int(fields[b"tokens"]),
+        details=details,
+    )

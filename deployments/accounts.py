@@ -1,0 +1,90 @@
+"""Everything of a gateway that money flows through, put together. Knows neither Ray nor vLLM."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.core.ports import Metrics
+from app.core.tiers import Tier
+from app.services.admission import LedgerAdmission
+from app.services.housekeeping import Housekeeping
+from app.services.idempotency import Idempotency
+from app.services.journal_drain import JournalDrain
+from app.services.unsettled import Unsettled
+from app.services.usage import UsageService
+from app.stores.answers import AnswerFiles, RedisAnswerRecords
+from app.stores.journal_files import JournalFiles
+from app.stores.object_place import ObjectPlace
+from app.stores.redis_client import connect
+from app.stores.redis_journal import RedisJournal
+from app.stores.redis_lease import RedisLease
+from app.stores.redis_ledger import RedisLedger
+from app.stores.script_pipe import ScriptPipe
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """A gateway's part in the cluster's accounts."""
+
+    ledger: RedisLedger
+    admission: LedgerAdmission
+    idempotency: Idempotency
+    usage: UsageService
+    housekeeping: Housekeeping
+
+
+def open_accounts(
+    *, redis_url: str, journal_url: str, journal_period_s: float, multipliers: Mapping[Tier, int], metrics: Metrics
+) -> Accounts:
+    """Connect a gateway to the cluster's accounts.
+
+    Args:
+        redis_url: where the ledger is.
+        journal_url: where its journal and kept answers go.
+        journal_period_s: how often.
+        multipliers: price of each tier in thousandths.
+        metrics: of the process.
+    """
+    # The ledger's calls carry ids, and their callers know what to do when an answer is lost.
+    unretried = connect(redis_url, retries=0)
+    pipe = ScriptPipe(unretried, clock_s=time.monotonic)
+    ledger = RedisLedger(unretried, pipe)
+    journal = RedisJournal(connect(redis_url), pipe)
+    place = ObjectPlace.of(journal_url)
+    answers = AnswerFiles(place.store)
+    return Accounts(
+        ledger=ledger,
+        admission=LedgerAdmission(
+            ledger,
+            Unsettled(ledger, metrics, clock_s=time.monotonic),
+            multipliers=multipliers,
+            metrics=metrics,
+            clock_us=lambda: time.monotonic_ns() // 1000,
+            new_hold_id=_new_hold_id,
+        ),
+        idempotency=Idempotency(
+            RedisAnswerRecords(pipe),
+            answers,
+            ledger,
+            wall_s=time.time,
+            clock_s=time.monotonic,
+            new_hold_id=_new_hold_id,
+        ),
+        usage=UsageService(ledger, journal, wall_s=time.time),
+        housekeeping=Housekeeping(
+            ledger=ledger,
+            journal=journal,
+            drain=JournalDrain(journal, JournalFiles(place)),
+            answers=answers,
+            metrics=metrics,
+            has_lease=RedisLease(connect(redis_url), owner=secrets.token_hex(8)).take,
+            drain_period_s=journal_period_s,
+            clock_s=time.monotonic,
+            wall_s=time.time,
+        ),
+    )
+
+
+def _new_hold_id() -> str:
+    return f"hold_{secrets.token_hex(12)}"
