@@ -20,6 +20,7 @@ from app.stores.redis_client import connect
 from app.stores.redis_journal import RedisJournal
 from app.stores.redis_lease import RedisLease
 from app.stores.redis_ledger import RedisLedger
+from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 
 
@@ -46,10 +47,8 @@ def open_accounts(
         multipliers: price of each tier in thousandths.
         metrics: of the process.
     """
-    # The ledger's calls carry ids, and their callers know what to do when an answer is lost.
-    unretried = connect(redis_url, retries=0)
-    pipe = ScriptPipe(unretried, clock_s=time.monotonic)
-    ledger = RedisLedger(unretried, pipe)
+    pipe = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
+    ledger = RedisLedger(connect(redis_url), pipe)
     journal = RedisJournal(connect(redis_url), pipe)
     place = ObjectPlace.of(journal_url)
     answers = AnswerFiles(place.store)

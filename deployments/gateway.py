@@ -16,9 +16,10 @@ from starlette.types import ASGIApp
 from app.api.application import create_application
 from app.api.request_log import request_logger
 from app.api.services import Services
-from app.core.ports import Metrics
+from app.core.ports import Admission, Metrics
 from app.core.settings import ModelSettings, Settings
 from app.services.administration import Administration
+from app.services.admission_for_tests import OpenAdmissionForTests
 from app.services.authenticate import Authenticator
 from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
@@ -77,6 +78,10 @@ class Gateway:
         self._housekeeping = asyncio.get_running_loop().create_task(accounts.housekeeping.run_forever())
         self._executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
         models = {model.id: self._runtime(config, model, embedders[model.id], metrics) for model in config.models}
+        admission: Admission = accounts.admission
+        if config.testing.open_admission_user:
+            logger.warning("TESTING: user %r is neither limited nor charged", config.testing.open_admission_user)
+            admission = OpenAdmissionForTests(admission, config.testing.open_admission_user)
         cache = VectorCache(
             max_entries=config.cache.max_entries,
             max_bytes=config.cache.max_bytes,
@@ -97,7 +102,7 @@ class Gateway:
                     share_cache_across_projects=config.cache.scope == "global",
                 ),
                 cache=cache,
-                admission=accounts.admission,
+                admission=admission,
                 metrics=metrics,
             ),
             idempotency=accounts.idempotency,

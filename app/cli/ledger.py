@@ -18,6 +18,7 @@ from app.stores.object_place import ObjectPlace
 from app.stores.redis_client import connect
 from app.stores.redis_journal import RedisJournal
 from app.stores.redis_rebuild import RedisRebuild
+from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 
 console = Console(highlight=False)
@@ -78,9 +79,8 @@ async def _rebuild(redis_url: str, journal_url: str, ledger_id: str | None) -> i
 
 def _audit(redis_url: str, journal_url: str) -> LedgerAudit:
     redis = connect(redis_url)
-    return LedgerAudit(
-        RedisJournal(redis, ScriptPipe(redis, clock_s=time.monotonic)), JournalFiles(ObjectPlace.of(journal_url))
-    )
+    journal = RedisJournal(redis, ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic))
+    return LedgerAudit(journal, JournalFiles(ObjectPlace.of(journal_url)))
 
 
 async def _guarded(work: Coroutine[Any, Any, int]) -> int:

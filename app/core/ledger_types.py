@@ -67,15 +67,19 @@ class Terms:
     monthly_tokens: int | None = None
     monthly_nano_usd: int | None = None
 
+    def quotas_in_order(self) -> tuple[Quota | None, ...]:
+        """The project's requests and tokens, then the key's; None where no limit is set."""
+        return self.project.requests, self.project.tokens, self.key.requests, self.key.tokens
+
+    @staticmethod
+    def bucket_names(key_id: str) -> tuple[str, ...]:
+        """Names of their buckets, in that order."""
+        return "requests", "tokens", f"{key_id}:requests", f"{key_id}:tokens"
+
     def quotas(self, key_id: str) -> Mapping[str, Quota]:
         """Every limit that is set, by the name of its bucket."""
-        named = {
-            "requests": self.project.requests,
-            "tokens": self.project.tokens,
-            f"{key_id}:requests": self.key.requests,
-            f"{key_id}:tokens": self.key.tokens,
-        }
-        return {name: quota for name, quota in named.items() if quota is not None}
+        named = zip(self.bucket_names(key_id), self.quotas_in_order(), strict=True)
+        return {name: quota for name, quota in named if quota is not None}
 
     def quotas_of(self, charge: Charge) -> Mapping[str, tuple[Quota, int]]:
         """Every limit that is set, with what the charge takes of it."""

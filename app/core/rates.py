@@ -26,8 +26,7 @@ class Rates:
 
 def rates_of(terms: Terms, levels: Sequence[int]) -> Rates:
     """From the levels that the ledger answered with: project's requests and tokens, key's requests and tokens."""
-    quotas = (terms.project.requests, terms.project.tokens, terms.key.requests, terms.key.tokens)
-    rates = [_rate(quota, level) for quota, level in zip(quotas, levels, strict=True)]
+    rates = [_rate(quota, level) for quota, level in zip(terms.quotas_in_order(), levels, strict=True)]
     return Rates(_tighter(rates[0], rates[2]), _tighter(rates[1], rates[3]))
 
 

@@ -68,9 +68,8 @@ class LedgerHold:
             CapacityExceeded: the hold had expired, and nothing is charged.
             DependencyDown: nobody knows; it is undone as soon as the store answers.
         """
-        call = asyncio.ensure_future(self._settle(Settlement.CAPTURE))
         try:
-            state = await asyncio.shield(call)
+            state = await self._settle(Settlement.CAPTURE)
         except BaseException:
             self.abandon()
             raise
@@ -151,11 +150,9 @@ class LedgerAdmission:
             DependencyDown: the request costs money and the store is away.
         """
         charge = self._charge_for(request)
-        call = asyncio.ensure_future(
-            self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=request.timeout_ms + HOLD_MARGIN_MS)
-        )
+        ttl_ms = request.timeout_ms + HOLD_MARGIN_MS
         try:
-            answer = await asyncio.shield(call)
+            answer = await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
         except asyncio.CancelledError:
             self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
             raise

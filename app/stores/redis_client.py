@@ -14,18 +14,17 @@ from app.core.errors import DependencyDown
 TIMEOUT_S = 0.25
 
 
-def connect(url: str, *, retries: int = 1) -> Redis:
-    """A client with a pool. No command waits longer than 250 ms.
+def connect(url: str) -> Redis:
+    """A client with a pool. No command waits longer than 250 ms; one lost connection is retried.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
-        retries: how often a command is sent again when its connection or its answer was lost.
     """
     return Redis.from_url(
         url,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), retries),
+        retry=Retry(NoBackoff(), 1),
         max_connections=256,
         health_check_interval=0,
     )

@@ -13,7 +13,6 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.core.errors import HoldConflict
-from app.core.gcra import Quota
 from app.core.ledger_types import (
     AccountState,
     Admitted,
@@ -72,29 +71,29 @@ class RedisLedger:
         self._pipe = pipe
         self._retain_ms = retain_ms
         self._admit, self._settle, self._reap, self._grant = (
-            Script.of(name, prelude="ledger_prelude", edit=edit) for name in ("admit", "settle", "reap", "grant")
+            Script.of(name, edit=edit) for name in ("admit", "settle", "reap", "grant")
         )
 
     async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
         """Check everything and take the hold; see ``app.core.ledger``. Raises ``DependencyDown``."""
-        args: list[str | int] = [
-            charge.hold_id,
-            charge.amount_nano_usd,
-            charge.tokens,
-            ttl_ms,
-            charge.details,
-            charge.key_id,
-        ]
-        for limits in (terms.project, terms.key):
-            args += [*_rate(limits.requests), *_rate(limits.tokens)]
-        args += ["" if b is None else b for b in (terms.monthly_tokens, terms.monthly_nano_usd)]
+        args: list[str | int] = [charge.hold_id, charge.amount_nano_usd, charge.tokens, ttl_ms, charge.details]
+        args.append(charge.key_id)
+        args += ["" if budget is None else budget for budget in (terms.monthly_tokens, terms.monthly_nano_usd)]
+        numbers = []
+        for number, quota in enumerate(terms.quotas_in_order(), 1):
+            if quota is not None:
+                numbers.append(number)
+                args += [number, quota.per_minute, quota.burst]
         reply = await self._pipe.run(self._admit, _hold_keys(project_id), args)
-        levels = tuple(int(level) for level in reply[3:]) or (-1,) * _BUCKETS
+        levels = [-1] * _BUCKETS
+        for number, level in zip(numbers, reply[3:], strict=False):
+            levels[number - 1] = level
         state = _STATES.get(reply[0])
         if state is not None:
-            return Admitted(Receipt(state, int(reply[1]), int(reply[2])), levels)
-        refusal = Refusal(RefusalReason(reply[0].decode()), reply[1].decode(), int(reply[2]))
-        return Refused(refusal, levels)
+            return Admitted(Receipt(state, reply[1], reply[2]), tuple(levels))
+        reason, number, wait_us = RefusalReason(reply[0].decode()), reply[1], reply[2]
+        bucket = terms.bucket_names(charge.key_id)[number - 1] if number else ""
+        return Refused(Refusal(reason, bucket, wait_us), tuple(levels))
 
     async def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
@@ -147,8 +146,5 @@ def account_state(stored: Mapping[Any, Any]) -> AccountState:
 
 
 def _hold_keys(project_id: str) -> list[str]:
-    return [account_key(project_id, part) for part in ("account", "limits", "holds", "deadlines", "journal")]
-
-
-def _rate(quota: Quota | None) -> tuple[int, int]:
-    return (quota.per_minute, quota.burst) if quota else (0, 0)
+    tag = f"eg:{{{project_id}}}:"
+    return [tag + "account", tag + "limits", tag + "holds", tag + "deadlines", tag + "journal"]

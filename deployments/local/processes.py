@@ -41,7 +41,8 @@ def end_all(home: Path) -> int:
             process.terminate()
     psutil.wait_procs(first, timeout=_TERM_TIMEOUT_S)
     deadline_s = time.monotonic() + 10
-    while (left := processes_of(home)) and time.monotonic() < deadline_s:
+    # One that rewrote its own title is no longer found once its parent is gone.
+    while (left := {*processes_of(home), *filter(_is_alive, first)}) and time.monotonic() < deadline_s:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()

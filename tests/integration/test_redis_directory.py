@@ -17,6 +17,7 @@ from app.services.authenticate import Authenticator
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
 from app.stores.redis_ledger import RedisLedger
+from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 from tests.fakes import RecordingMetrics
 
@@ -24,12 +25,12 @@ BY = Author("tester", "because")
 
 
 class House:
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, url: str) -> None:
         self.redis = redis
         self.directory = RedisDirectory(redis)
         self.administration = Administration(
             self.directory,
-            RedisLedger(redis, ScriptPipe(redis, clock_s=time.monotonic)),
+            RedisLedger(redis, ScriptPipe(RedisWire(url), clock_s=time.monotonic)),
             key_prefix="eg",
             random_bytes=secrets.token_bytes,
             wall_s=time.time,
@@ -45,7 +46,7 @@ class House:
 async def house(redis_url: str) -> AsyncIterator[House]:
     redis = connect(redis_url)
     await redis.flushall()
-    yield House(redis)
+    yield House(redis, redis_url)
     await redis.aclose()
 
 

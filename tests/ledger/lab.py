@@ -1,6 +1,7 @@
 """A ledger under test: the scripts on a real store, their oracle, and a clock that a test sets."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from app.core.ledger_types import (
 )
 from app.stores.redis_client import connect
 from app.stores.redis_ledger import RedisLedger, account_key
+from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 
 T = TypeVar("T")
@@ -32,18 +34,17 @@ RETAIN_MS = 60_000
 TTL_MS = 10_000
 START_US = 1_790_000_000_000_000
 
-_REAL_CLOCK = "local time = redis.call('TIME')"
-_SET_CLOCK = (
-    "local us = tonumber(redis.call('GET', KEYS[1] .. ':clock'))\n"
-    "  local time = {math.floor(us / 1000000), us % 1000000}"
-)
+_SET_CLOCK = """local function set_clock()
+  local us = tonumber(redis.call('GET', KEYS[1] .. ':clock'))
+  return {math.floor(us / 1000000), us % 1000000}
+end
+"""
 HOLD_PARTS = ("account", "limits", "holds", "deadlines", "journal")
 
 
 def on_set_clock(text: str) -> str:
     """A script that reads the time from a key, so that tests can set it."""
-    assert text.count(_REAL_CLOCK) == 1
-    return text.replace(_REAL_CLOCK, _SET_CLOCK)
+    return _SET_CLOCK + re.sub(r"(redis\.)?call\('TIME'\)", "set_clock()", text)
 
 
 def details_of(hold_id: str) -> str:
@@ -61,12 +62,14 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.raw = redis.Redis.from_url(self.url)
-        self._client = connect(self.url, retries=0)
+        self._client = connect(self.url)
+        self._wire = RedisWire(self.url)
         self.ledger = RedisLedger(
-            self._client, ScriptPipe(self._client, clock_s=time.monotonic), retain_ms=RETAIN_MS, edit=self.edit
+            self._client, ScriptPipe(self._wire, clock_s=time.monotonic), retain_ms=RETAIN_MS, edit=self.edit
         )
 
     def close(self) -> None:
+        self._wire.close()
         self.run(self._client.aclose())
         self.loop.close()
         self.raw.close()

@@ -107,6 +107,13 @@ class LogSettings(Knobs):
     """The file, with requests: file."""
 
 
+class TestingSettings(Knobs):
+    """For benches and tests alone; the gateway says at its start when any of it is set."""
+
+    open_admission_user: str | None = None
+    """Requests with this "user" are neither limited nor charged, to measure what the ledger costs."""
+
+
 class Settings(Knobs):
     """Everything under ``args``."""
 
@@ -128,6 +135,8 @@ class Settings(Knobs):
     """The journal outside Redis."""
     log: LogSettings = LogSettings()
     """Request lines."""
+    testing: TestingSettings = TestingSettings()
+    """Leave it out."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

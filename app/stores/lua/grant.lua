@@ -2,6 +2,8 @@
 -- KEYS: account, grants, journal
 -- ARGV: 1 grant id, 2 amount, negative to correct, 3 details
 -- Answers granted | grant_conflict | insufficient | amount_out_of_range.
+-- include ledger_constants
+-- include ledger_prelude
 local grant_id, details = ARGV[1], ARGV[3]
 local known = redis.call('HGET', KEYS[2], grant_id)
 if known then

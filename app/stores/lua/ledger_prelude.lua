@@ -1,9 +1,5 @@
--- Shared by the ledger's scripts, which are this text and their own.
--- Every script reads and validates everything before its first write, because a script that fails
--- later keeps what it wrote. Amounts and levels stay below 2^53, where doubles are exact.
-local MAX = 9007199254740991
-local UNITS = 60000000
-
+-- Shared by the ledger's scripts. Every script reads and validates everything before its first write,
+-- because a script that fails later keeps what it wrote.
 local function now_us()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
@@ -18,19 +14,6 @@ local function whole(text)
     end
   end
   return nil
-end
-
--- The UTC calendar month like 202611, after Howard Hinnant's civil_from_days.
-local function month_of(us)
-  local floor = math.floor
-  local days = floor(us / 86400000000) + 719468
-  local era = floor(days / 146097)
-  local of_era = days - era * 146097
-  local year = floor((of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
-  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
-  local shifted = floor((5 * of_year + 2) / 153)
-  local month = shifted < 10 and shifted + 3 or shifted - 9
-  return (year + era * 400 + (month <= 2 and 1 or 0)) * 100 + month
 end
 
 -- An account's money; a missing account is all zeros, a damaged one raises before any write.
@@ -48,12 +31,6 @@ local function read_account(key)
   end
   return account
 end
-
--- A hold's record: mark|month|buckets|amount|tokens|key|details, where buckets is a hexadecimal
--- digit with one bit for each limit that was charged, and the part from the amount on is the
--- hold's identity.
-local IDENTITY_AT = 12
-local STATES = {o = 'held', c = 'captured', r = 'released', x = 'expired', l = 'expired', f = 'refunded', v = 'released'}
 
 local function read_hold(record)
   local mark, month, buckets, amount, tokens, key_id =

@@ -2,6 +2,8 @@
 -- KEYS: account, limits, holds, deadlines, journal
 -- ARGV: 1 how many at most, 2 how long an ended hold is remembered, in ms
 -- Answers {expired, forgotten}.
+-- include ledger_constants
+-- include ledger_prelude
 local now = now_us()
 local now_ms = math.floor(now / 1000)
 local due = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now_ms, 'LIMIT', 0, tonumber(ARGV[1]))

@@ -3,11 +3,39 @@
 -- ARGV: 1 hold id, 2 capture | release | undelivered, 3 amount, which undelivered leaves to the hold,
 --   4 how long an ended hold is remembered, in ms
 -- Answers {state, amount, tokens}, {'unknown'} or {'hold_conflict'}.
-local hold_id, verb, amount, retain_ms = ARGV[1], ARGV[2], whole(ARGV[3]), whole(ARGV[4])
+-- include ledger_constants
+local call = redis.call
+local hold_id, verb = ARGV[1], ARGV[2]
+local record = call('HGET', KEYS[3], hold_id)
+
+-- The way of almost every request, flat for the sake of speed.
+if verb == 'capture' and record and string.sub(record, 1, 2) == 'o|' then
+  local amount, tokens, details = string.match(record, '^o|%d+|%x|(%d+)|(%d+)|[^|]*|(.*)$')
+  if amount ~= ARGV[3] then
+    return {'hold_conflict'}
+  end
+  local account = call('HMGET', KEYS[1], 'held', 'captured', 'open_count')
+  local held, captured = account[1] - amount, (account[2] or 0) + amount
+  if held < 0 or held % 1 ~= 0 or captured % 1 ~= 0 then
+    error('the account is damaged')
+  end
+  call('ZCARD', KEYS[4])
+  call('XLEN', KEYS[5])
+  local time = call('TIME')
+  local forgotten_ms = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4])
+
+  call('HSET', KEYS[1], 'held', held, 'captured', captured, 'open_count', account[3] - 1)
+  call('HSET', KEYS[3], hold_id, 'c' .. string.sub(record, 2))
+  call('ZADD', KEYS[4], forgotten_ms, hold_id)
+  call('XADD', KEYS[5], '*', 'kind', 'capture', 'id', hold_id, 'amount', amount, 'tokens', tokens, 'details', details)
+  return {'captured', tonumber(amount), tonumber(tokens)}
+end
+
+-- include ledger_prelude
+local amount, retain_ms = whole(ARGV[3]), whole(ARGV[4])
 if not (amount and retain_ms) then
   return {'amount_out_of_range'}
 end
-local record = redis.call('HGET', KEYS[3], hold_id)
 local now = now_us()
 local function remember(text)
   redis.call('HSET', KEYS[3], hold_id, text)
@@ -36,11 +64,7 @@ local changes = {}
 if hold.mark == 'o' then
   account.open_count = account.open_count - 1
 end
-if verb == 'capture' and hold.mark == 'o' then
-  account.held = account.held - amount
-  account.captured = account.captured + amount
-  mark, kind = 'c', 'capture'
-elseif (verb == 'release' or verb == 'undelivered') and hold.mark == 'o' then
+if (verb == 'release' or verb == 'undelivered') and hold.mark == 'o' then
   account.held = account.held - amount
   credit(account, amount)
   give_back_budget(account, hold)
