@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from app.core.ledger_types import (
 from app.stores.redis_client import connect
 from app.stores.redis_ledger import RedisLedger, account_key
 from app.stores.redis_wire import RedisWire
-from app.stores.script_pipe import ScriptPipe
+from app.stores.script_pipe import Script, ScriptPipe
 
 T = TypeVar("T")
 Edit = Callable[[str], str]
@@ -64,15 +65,22 @@ class Lab:
         self.raw = redis.Redis.from_url(self.url)
         self._client = connect(self.url)
         self._wire = RedisWire(self.url)
-        self.ledger = RedisLedger(
-            self._client, ScriptPipe(self._wire, clock_s=time.monotonic), retain_ms=RETAIN_MS, edit=self.edit
-        )
+        self._pipe = ScriptPipe(self._wire, clock_s=time.monotonic)
+        self.ledger = RedisLedger(self._client, self._pipe, retain_ms=RETAIN_MS, edit=self.edit)
 
     def close(self) -> None:
         self._wire.close()
         self.run(self._client.aclose())
         self.loop.close()
         self.raw.close()
+
+    @contextmanager
+    def opened(self) -> Iterator["Lab"]:
+        """A further caller of an account that is in use."""
+        try:
+            yield self
+        finally:
+            self.close()
 
     def __enter__(self) -> "Lab":
         self.raw.flushall()
@@ -125,6 +133,11 @@ class Lab:
 
     def reap(self, limit: int = 1000) -> tuple[int, int]:
         return self.run(self.ledger.reap([self.project_id], limit=limit))
+
+    def run_script(self, name: str, args: Sequence[str], keys: Sequence[str] | None = None) -> Any:
+        """A script with arguments that the code in between would never send."""
+        keys = keys or [self.key(part) for part in HOLD_PARTS]
+        return self.run(self._pipe.run(Script.of(name, edit=self.edit), keys, args))
 
     def state(self) -> AccountState:
         return self.run(self.ledger.read_account(self.project_id))
