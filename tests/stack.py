@@ -36,11 +36,12 @@ class Stack:
     port: int = field(default_factory=free_port)
     config: Path = ROOT / "configs/serve.yaml"
     process: subprocess.Popen[bytes] | None = None
+    more_environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         log = self.log_path.open("ab")
         command = [sys.executable, "-m", "deployments.local.serve", "--home", str(self.home), "--port", str(self.port)]
-        environment = {**os.environ, "EMBEDGATE_METRICS_PORT": str(free_port())}
+        environment = {**os.environ, **self.more_environment, "EMBEDGATE_METRICS_PORT": str(free_port())}
         self.process = subprocess.Popen(
             [*command, "--config", str(self.config)],
             cwd=ROOT,

@@ -143,13 +143,15 @@ class Tally:
                 self._budget(line, 1)
             case "capture":
                 self._close(line)
+                self._of_this_month.discard(line.id)
                 self.captured += line.amount_nano_usd
             case "release" | "expire":
                 self._close(line)
                 self._budget(line, -1)
             case "refund":
                 self.granted += line.amount_nano_usd
-                self._budget(line, -1)
+                if line.month == self.month:
+                    self._count(line, -1)
             case _:
                 pass
 
@@ -190,10 +192,14 @@ class Tally:
                 self.month, self.month_tokens, self.month_nano_usd = line.month, 0, 0
                 self._of_this_month.clear()
             self._of_this_month.add(line.id)
-        elif line.id not in self._of_this_month:
-            return
-        self.month_tokens += sign * line.tokens
-        self.month_nano_usd += sign * line.amount_nano_usd
+            self._count(line, 1)
+        elif line.id in self._of_this_month:
+            self._of_this_month.discard(line.id)
+            self._count(line, -1)
+
+    def _count(self, line: JournalLine, sign: int) -> None:
+        self.month_tokens = max(0, self.month_tokens + sign * line.tokens)
+        self.month_nano_usd = max(0, self.month_nano_usd + sign * line.amount_nano_usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,7 @@ class RebuiltAccount:
     tally: Tally
     usage: Mapping[UsageKey, Usage]
     released: tuple[JournalLine, ...]
+    last_entry_id: str
 
     @property
     def balance(self) -> Balance:

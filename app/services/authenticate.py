@@ -1,7 +1,8 @@
 """Who is calling: a bounded local view of the directory, never older than one second.
 
 Redis is asked once for each key and second, however many requests carry it. A key that fails
-its tag, or that was refused a moment ago, costs Redis nothing.
+its tag, or that was refused a moment ago, costs Redis nothing. While Redis is away, what was known
+of a key in the last minute stands, for requests that cost nothing; the ledger refuses the others.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from app.core.directory import Credential, DirectoryReader, KeyRecord, ProjectVi
 from app.core.errors import DependencyDown, Unauthenticated
 from app.core.ports import Metrics
 
+STALE_VIEW_S = 60.0
+"""How old a view may be while the store does not answer; nothing that costs money is served from it."""
 VIEW_TTL_S = 0.8
 """With the read itself, a revoked key is refused everywhere within one second."""
 _UNKNOWN_SLUG_TTL_S = 5.0
@@ -55,6 +58,7 @@ class Authenticator:
         self._wall_s = wall_s
         self._metrics = metrics
         self._credentials: TTLCache[str, Credential] = TTLCache(capacity, VIEW_TTL_S, timer=clock_s)
+        self._last_known: TTLCache[str, Credential] = TTLCache(capacity, STALE_VIEW_S, timer=clock_s)
         self._project_ids: LRUCache[str, str] = LRUCache(capacity)
         self._unknown_slugs: TTLCache[str, bool] = TTLCache(capacity, _UNKNOWN_SLUG_TTL_S, timer=clock_s)
         self._reads: dict[str, asyncio.Task[Credential]] = {}
@@ -123,11 +127,17 @@ class Authenticator:
             credential = await self._fetch(presented)
         except DependencyDown:
             self._metrics.count(names.DIRECTORY_READS, outcome="failed")
-            raise
+            last_known = self._last_known.get(presented.digest)
+            if last_known is None:
+                raise
+            # Nobody can change the directory while it is away; a second's rest keeps requests from queueing for it.
+            self._credentials[presented.digest] = last_known
+            return last_known
         self._metrics.count(names.DIRECTORY_READS, outcome="ok")
         # The age of an entry counts from before the read: what Redis said may be that old.
         if self._clock_s() - began_s < VIEW_TTL_S / 4:
             self._credentials[presented.digest] = credential
+        self._last_known[presented.digest] = credential
         return credential
 
     async def _fetch(self, presented: PresentedKey) -> Credential:

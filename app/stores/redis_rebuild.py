@@ -71,6 +71,9 @@ class RedisRebuild:
                 pipe.hset(account_key(project_id, "grants"), grant_id, written)
             for month, usages in by_month.items():
                 pipe.hset(account_key(project_id, f"usage:{month}"), mapping=usages)  # type: ignore[arg-type]
+            # The stream goes on where it ended, so that new entries come after those that are written outside.
+            pipe.xadd(account_key(project_id, "journal"), {"kind": "mark"}, id=account.last_entry_id)
+            pipe.xtrim(account_key(project_id, "journal"), maxlen=0, approximate=False)
             for line in account.released:
                 entry: dict[Any, Any] = {
                     "kind": "release",
