@@ -1,0 +1,105 @@
+"""The ledger's own connection: order, loss, patience, and both event loops."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from redis.exceptions import RedisError
+
+from app.core.errors import DependencyDown
+from app.stores.redis_wire import RedisWire
+from app.stores.script_pipe import Script, ScriptPipe
+from tests.ledger.servers import Server, binary_of
+
+RUNNERS: list[Callable[[Coroutine[Any, Any, None]], None]] = [asyncio.run, uvloop.run]
+
+
+@pytest.fixture(params=RUNNERS, ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    runner: Callable[[Coroutine[Any, Any, None]], None] = request.param
+    return runner
+
+
+def test_answers_come_back_to_those_who_asked(redis_url: str, run: Callable[..., None]) -> None:
+    async def scene() -> None:
+        wire = RedisWire(redis_url)
+        replies = await asyncio.gather(*(wire.call("ECHO", str(n)) for n in range(500)))
+        assert replies == [str(n).encode() for n in range(500)]
+        assert isinstance(await wire.call("NONSENSE"), RedisError)
+        cancelled = asyncio.ensure_future(wire.call("ECHO", "left"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert await wire.call("ECHO", "next") == b"next"
+        wire.close()
+
+    run(scene())
+
+
+def test_a_lost_connection_fails_what_waits_and_comes_back(tmp_path: Path, run: Callable[..., None]) -> None:
+    with Server(binary_of("valkey"), tmp_path) as server:
+
+        async def scene() -> None:
+            wire = RedisWire(server.url)
+            assert await wire.call("PING") == b"PONG"
+            server.pause()
+            began_s = time.monotonic()
+            results = await asyncio.gather(*(wire.call("PING") for _ in range(20)), return_exceptions=True)
+            assert all(isinstance(result, RedisError) for result in results)
+            assert 0.2 < time.monotonic() - began_s < 0.4
+            server.resume()
+            assert await wire.call("PING") == b"PONG"
+            server.kill()
+            with pytest.raises((RedisError, OSError)):
+                await wire.call("PING")
+            server.start()
+            assert await wire.call("PING") == b"PONG"
+            wire.close()
+
+        run(scene())
+
+
+def test_nothing_piles_up_while_the_store_is_away(tmp_path: Path, run: Callable[..., None]) -> None:
+    with Server(binary_of("valkey"), tmp_path) as server:
+
+        async def scene() -> None:
+            pipe = ScriptPipe(RedisWire(server.url), clock_s=time.monotonic)
+            script = Script("one", "return 1", "0" * 40)
+            assert await pipe.run(script, [], []) == 1
+            server.pause()
+            took_s = []
+            for _ in range(200):
+                began_s = time.monotonic()
+                with pytest.raises(DependencyDown):
+                    await pipe.run(script, [], [])
+                took_s.append(time.monotonic() - began_s)
+                await asyncio.sleep(0.002)
+            assert max(took_s) < 0.4
+            assert sum(t > 0.01 for t in took_s) <= 6
+            server.resume()
+            back_s = time.monotonic()
+            while True:
+                try:
+                    assert await pipe.run(script, [], []) == 1
+                    break
+                except DependencyDown:
+                    await asyncio.sleep(0.01)
+            assert time.monotonic() - back_s < 0.6
+
+        run(scene())
+
+
+def test_passwords_and_databases(tmp_path: Path, run: Callable[..., None]) -> None:
+    with Server(binary_of("valkey"), tmp_path) as server:
+        server.raw.config_set("requirepass", "secret")
+
+        async def scene() -> None:
+            wire = RedisWire(server.url.replace("redis://", "redis://:secret@").replace("/0", "/3"))
+            assert b"db=3" in await wire.call("CLIENT", "INFO")
+            with pytest.raises(RedisError):
+                await RedisWire(server.url.replace("redis://", "redis://:wrong@")).call("PING")
+
+        run(scene())
