@@ -1,5 +1,5 @@
 -- wrk script: every request carries a text that was never sent before, about 24 tokens long.
--- Environment: BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT.
+-- Environment: BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT, BENCH_USER.
 local words = {"invoice","customer","latency","vector","ocean","granite","melody","theorem","garden","protein",
   "engine","harbour","winter","contract","signal","orchard","compiler","village","lantern","velocity","museum"}
 local threads = 0
@@ -14,6 +14,8 @@ function init(args)
   path = os.getenv("BENCH_PATH")
   headers = {["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. (os.getenv("BENCH_KEY") or "none")}
   head = '{"model":"' .. os.getenv("BENCH_MODEL") .. '","encoding_format":"' .. (os.getenv("BENCH_FORMAT") or "base64") .. '","input":"'
+  local user = os.getenv("BENCH_USER")
+  if user then head = head:gsub('^{', '{"user":"' .. user .. '",') end
 end
 
 function request()
