@@ -26,7 +26,7 @@ from tests.stack import ROOT, Stack
 PRICE = 250_000_000
 COST = TOKENS * PRICE // 10**6
 N = 300
-KILLS = int(os.environ.get("EMBEDGATE_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("EMBEDGATE_TEST_KILLS", "4"))
 
 
 class Tenant:

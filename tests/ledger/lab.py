@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
+from app.core.errors import DependencyDown
 from app.core.ledger import Account
 from app.core.ledger_types import (
     AccountState,
@@ -33,6 +36,7 @@ Edit = Callable[[str], str]
 PROJECT = "proj_lab"
 RETAIN_MS = 60_000
 TTL_MS = 10_000
+_PATIENCE = 20
 START_US = 1_790_000_000_000_000
 
 _SET_CLOCK = """local function set_clock()
@@ -93,6 +97,17 @@ class Lab:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
+    def ask(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """One call; asked again where a busy machine lost its answer, which its id makes safe."""
+        for _ in range(_PATIENCE):
+            try:
+                return self.run(call())
+            except DependencyDown as error:
+                if isinstance(error.__cause__, RedisError) and not isinstance(error.__cause__, RedisConnectionError):
+                    raise
+                time.sleep(0.1)
+        return self.run(call())
+
     def key(self, part: str) -> str:
         return account_key(self.project_id, part)
 
@@ -104,7 +119,7 @@ class Lab:
         self.set_clock(self.now_us + us)
 
     def grant(self, amount: int, grant_id: str = "g1", details: str = "{}") -> GrantResult:
-        return self.run(self.ledger.grant(self.project_id, grant_id, amount, details))
+        return self.ask(lambda: self.ledger.grant(self.project_id, grant_id, amount, details))
 
     def admit(
         self,
@@ -117,10 +132,10 @@ class Lab:
         key_id: str = "key_1",
     ) -> Admitted | Refused:
         charge = Charge(hold_id, amount, tokens, key_id, details_of(hold_id))
-        return self.run(self.ledger.admit(self.project_id, charge, terms or Terms(), ttl_ms=ttl_ms))
+        return self.ask(lambda: self.ledger.admit(self.project_id, charge, terms or Terms(), ttl_ms=ttl_ms))
 
     def settle(self, hold_id: str, verb: Settlement, amount: int) -> Receipt | None:
-        return self.run(self.ledger.settle(self.project_id, hold_id, verb, amount))
+        return self.ask(lambda: self.ledger.settle(self.project_id, hold_id, verb, amount))
 
     def capture(self, hold_id: str, amount: int) -> Receipt | None:
         return self.settle(hold_id, Settlement.CAPTURE, amount)
@@ -132,12 +147,12 @@ class Lab:
         return self.settle(hold_id, Settlement.UNDELIVERED, amount)
 
     def reap(self, limit: int = 1000) -> tuple[int, int]:
-        return self.run(self.ledger.reap([self.project_id], limit=limit))
+        return self.ask(lambda: self.ledger.reap([self.project_id], limit=limit))
 
     def run_script(self, name: str, args: Sequence[str], keys: Sequence[str] | None = None) -> Any:
         """A script with arguments that the code in between would never send."""
         keys = keys or [self.key(part) for part in HOLD_PARTS]
-        return self.run(self._pipe.run(Script.of(name, edit=self.edit), keys, args))
+        return self.ask(lambda: self._pipe.run(Script.of(name, edit=self.edit), keys, args))
 
     def state(self) -> AccountState:
         return self.run(self.ledger.read_account(self.project_id))

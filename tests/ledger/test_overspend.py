@@ -1,44 +1,38 @@
 """Sixty-four processes and one balance."""
 
-import subprocess
-import sys
+import multiprocessing
+from multiprocessing.synchronize import Barrier
 
+from app.core.ledger_types import Admitted
 from tests.ledger.lab import Lab
-from tests.stack import ROOT
 
 PROCESSES = 64
+EACH = 20
 AMOUNT = 7
 BALANCE = 5000
 
-_WORKER = """
-import sys
-from app.core.ledger_types import Admitted
-from tests.ledger.lab import Lab
-lab = Lab(sys.argv[1], edit=str)
-sys.stdin.readline()
-print(sum(isinstance(lab.admit(f"{sys.argv[2]}.{n}", 7), Admitted) for n in range(20)))
-"""
+
+def spend(url: str, number: int, together: Barrier, accepted: "multiprocessing.Queue[int]") -> None:
+    lab = Lab(url, edit=str)
+    together.wait(60)
+    accepted.put(sum(isinstance(lab.admit(f"{number}.{n}", AMOUNT), Admitted) for n in range(EACH)))
 
 
 def test_exactly_what_the_balance_pays_for(redis_url: str) -> None:
+    processes = multiprocessing.get_context("fork")  # each would import everything again otherwise
     with Lab(redis_url, edit=str) as lab:
         lab.grant(BALANCE)
+        together, accepted = processes.Barrier(PROCESSES), processes.Queue()
         workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", _WORKER, redis_url, str(number)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=ROOT,
-                text=True,
-            )
-            for number in range(PROCESSES)
+            processes.Process(target=spend, args=(redis_url, number, together, accepted)) for number in range(PROCESSES)
         ]
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        accepted = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
-        assert accepted == BALANCE // AMOUNT
+            worker.start()
+        total = sum(accepted.get(timeout=60) for _ in workers)
+        for worker in workers:
+            worker.join(60)
+            assert worker.exitcode == 0
+        assert total == BALANCE // AMOUNT
         assert lab.state().balance.available == BALANCE % AMOUNT
-        assert lab.state().open_holds == accepted
+        assert lab.state().open_holds == total
         lab.check()
