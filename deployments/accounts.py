@@ -50,6 +50,9 @@ def open_accounts(
     pipe = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
     ledger = RedisLedger(connect(redis_url), pipe)
     journal = RedisJournal(connect(redis_url), pipe)
+    # A connection of its own, so that long sweeps never make a request wait.
+    behind = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
+    swept = RedisJournal(connect(redis_url), behind)
     place = ObjectPlace.of(journal_url)
     answers = AnswerFiles(place.store)
     return Accounts(
@@ -72,9 +75,9 @@ def open_accounts(
         ),
         usage=UsageService(ledger, journal, wall_s=time.time),
         housekeeping=Housekeeping(
-            ledger=ledger,
-            journal=journal,
-            drain=JournalDrain(journal, JournalFiles(place)),
+            ledger=RedisLedger(connect(redis_url), behind),
+            journal=swept,
+            drain=JournalDrain(swept, JournalFiles(place)),
             answers=answers,
             metrics=metrics,
             has_lease=RedisLease(connect(redis_url), owner=secrets.token_hex(8)).take,

@@ -1,5 +1,6 @@
 """``embedgate project|endpoint|key …``: single changes through the administration."""
 
+import secrets
 import sys
 from typing import Annotated, Any
 
@@ -159,7 +160,9 @@ def grant(
 ) -> None:
     """Grant credit in nano-USD (5000000000 is five dollars), or correct it."""
     client = AdminClient(reason=reason)
-    body = {"amount_nano_usd": amount_nano_usd, "reason": reason, **_given(grant_id=grant_id)}
+    grant_id = grant_id or f"grant_{secrets.token_hex(12)}"
+    console.print(f"grant {grant_id}; should this fail, repeat it with --grant-id {grant_id}")
+    body = {"amount_nano_usd": amount_nano_usd, "reason": reason, "grant_id": grant_id}
     _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/grants", body))
 
 

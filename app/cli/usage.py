@@ -34,7 +34,7 @@ def usage(
     output_format: Annotated[Format, typer.Option("--format", help="table, csv, jsonl or parquet.")] = Format.TABLE,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
 ) -> None:
-    """What a project used. Amounts are whole nano-USD, and add up to what its account captured."""
+    """What a project used. Amounts are whole nano-USD: what its account captured, less what was refunded."""
     client = AdminClient()
     project_id = client.project(project)["project_id"]
     days = "".join(f"&{name}={day}" for name, day in (("from", first_day), ("to", last_day)) if day)

@@ -30,6 +30,7 @@
         ├── ModelProvisioning     no replica is ready yet
         ├── CapacityExceeded      shed
         └── DependencyDown        Redis does not answer
+            └── NotAsked          nor was it asked
 
 How each becomes an HTTP answer stands in ``app.api.errors``, once. A message says what to do
 next and never repeats a secret or the input.
@@ -197,3 +198,7 @@ class CapacityExceeded(Unavailable):
 
 class DependencyDown(Unavailable):
     """Redis does not answer."""
+
+
+class NotAsked(DependencyDown):
+    """Redis did not answer a moment ago, and was not asked again: nothing happened there."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from app.core.ledger_types import Balance
@@ -83,7 +84,12 @@ class Usage:
 
 def day_of(at_ms: int) -> str:
     """The UTC date of a moment."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d")
+    return _day(at_ms // 86_400_000)
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * 86_400, UTC).strftime("%Y-%m-%d")
 
 
 def usage_of(lines: Iterable[JournalLine]) -> dict[UsageKey, Usage]:

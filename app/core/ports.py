@@ -170,11 +170,11 @@ class Journal(Protocol):
     async def position(self) -> tuple[int, str | None]:
         """The part that is next, and the day it was claimed for, if it was."""
 
-    async def claim(self, day: str) -> str:
-        """Fix the next part's day; whoever was first decides."""
+    async def claim(self, part: int, day: str) -> str | None:
+        """Fix a part's day; whoever was first decides. None when the journal is at another part by now."""
 
-    async def pending(self, *, limit: int) -> Sequence[JournalLine]:
-        """The first entries of every project that wait, about ``limit`` of them."""
+    async def pending(self, *, limit: int) -> tuple[Sequence[JournalLine], bool]:
+        """The first entries of every project that wait, about ``limit`` of them, and whether more do."""
 
     async def finish(self, part: int, lines: Sequence[JournalLine]) -> None:
         """Sum up and trim what a part holds, once for each project, and go on to the next part."""
@@ -210,10 +210,9 @@ class JournalParts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnswerClaim:
-    """An attempt to answer: for which body, by whom, with which hold, on which day, and for how long."""
+    """An attempt to answer: for which body, with which hold, on which day, and for how long."""
 
     fingerprint: str
-    owner: str
     hold_id: str
     day: str
     lease_ms: int
@@ -226,12 +225,12 @@ class AnswerState:
     Attributes:
         state: "claimed", "answered", "busy", or "conflict" when the body is another.
         day: of the attempt that answered.
-        lost_hold_id: of an attempt that we took over, whose hold is to be undone.
+        lost_hold_ids: of attempts before, whose holds are to be undone.
     """
 
     state: str
     day: str = ""
-    lost_hold_id: str = ""
+    lost_hold_ids: tuple[str, ...] = ()
 
 
 class AnswerRecords(Protocol):
@@ -240,11 +239,14 @@ class AnswerRecords(Protocol):
     async def claim(self, project_id: str, key: str, claim: "AnswerClaim") -> "AnswerState":
         """Become the one who answers, unless somebody is or has."""
 
-    async def finish(self, project_id: str, key: str, owner: str) -> bool:
-        """Say that the answer is kept; False when somebody else took over."""
+    async def undone(self, project_id: str, key: str, hold_id: str) -> None:
+        """Say that the holds of lost attempts are undone."""
 
-    async def forget(self, project_id: str, key: str, owner: str) -> None:
-        """Let others try, if we are still the one who answers."""
+    async def finish(self, project_id: str, key: str, hold_id: str) -> None:
+        """Say that the answer is kept, if the attempt with that hold is still the one that answers."""
+
+    async def forget(self, project_id: str, key: str, hold_id: str) -> None:
+        """Let others try, if the attempt with that hold is still the one that answers."""
 
 
 class Answers(Protocol):

@@ -20,6 +20,7 @@ from app.core.errors import (
     EmbedgateError,
     HoldConflict,
     InsufficientQuota,
+    NotAsked,
     RateLimited,
 )
 from app.core.gcra import Bucket, wait_us
@@ -108,9 +109,6 @@ class FreeHold:
     async def release(self) -> None:
         """Nothing to give back."""
 
-    def abandon(self) -> None:
-        """Nothing to give back."""
-
 
 class LedgerAdmission:
     """``Admission`` on the ledger.
@@ -156,8 +154,9 @@ class LedgerAdmission:
         except asyncio.CancelledError:
             self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
             raise
-        except DependencyDown:
-            self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
+        except DependencyDown as error:
+            if not isinstance(error, NotAsked):
+                self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
             if charge.amount_nano_usd:
                 raise
             return self._admit_locally(request, charge)

@@ -9,12 +9,14 @@ from app.core.errors import DependencyDown
 from app.core.journal import day_of
 from app.core.ports import Answers, Journal, Ledger, Metrics
 from app.services.idempotency import KEPT_MS
-from app.services.journal_drain import BATCH_ENTRIES, JournalDrain
+from app.services.journal_drain import JournalDrain
 
 logger = logging.getLogger("ray.serve.embedgate")
 
 _PROJECTS_AT_ONCE = 500
-_HOLDS_AT_ONCE = 500
+_GROUP = 20
+_HOLDS_AT_ONCE = 200
+_ROUNDS = 50
 _PERIOD_S = 0.5
 _ANSWERS_PERIOD_S = 3600
 
@@ -75,18 +77,29 @@ class Housekeeping:
         """Expire due holds of the next projects; all of them come round."""
         page = await self._journal.project_ids(after=self._reaped_up_to, limit=_PROJECTS_AT_ONCE)
         self._reaped_up_to = page[-1] if len(page) == _PROJECTS_AT_ONCE else None
-        expired, _ = await self._ledger.reap(page, limit=_HOLDS_AT_ONCE)
-        if expired:
-            self._metrics.count(names.EXPIRED_HOLDS, expired)
+        for start in range(0, len(page), _GROUP):
+            group = page[start : start + _GROUP]
+            results = await asyncio.gather(*(self._reap(project_id) for project_id in group), return_exceptions=True)
+            for project_id, result in zip(group, results, strict=True):
+                if isinstance(result, BaseException):
+                    logger.error("holds of %s are not expired: %s", project_id, result.__cause__ or result)
+
+    async def _reap(self, project_id: str) -> None:
+        for _ in range(_ROUNDS):
+            expired, forgotten = await self._ledger.reap([project_id], limit=_HOLDS_AT_ONCE)
+            if expired:
+                self._metrics.count(names.EXPIRED_HOLDS, expired)
+            if expired + forgotten < _HOLDS_AT_ONCE:
+                return
 
     async def _drain_when_due(self) -> None:
         now_s = self._clock_s()
         if now_s - self._drained_at_s < self._drain_period_s:
             return
-        moved = await self._drain.drain()
+        moved, has_more = await self._drain.drain()
         if moved:
             self._metrics.count(names.JOURNAL_DRAINED, moved)
-        if moved < BATCH_ENTRIES // 2:
+        if not has_more:
             self._drained_at_s = now_s
 
     async def _forget_answers_when_due(self) -> None:

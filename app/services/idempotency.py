@@ -7,14 +7,14 @@ when the lease is over, and first undoes what the lost attempt may have held or 
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
 from app.core.errors import Conflict, DeadlineExceeded, DependencyDown
 from app.core.journal import day_of
 from app.core.ledger_types import Settlement
-from app.core.ports import AnswerClaim, AnswerRecords, Answers, Ledger
+from app.core.ports import AnswerClaim, AnswerRecords, Answers, AnswerState, Ledger
 
 KEPT_MS = 24 * 3600 * 1000
 """An answer, and the ended hold that paid for it."""
@@ -75,17 +75,16 @@ class Idempotency:
         hold_id = self._new_hold_id()
         claim = AnswerClaim(
             fingerprint=hashlib.sha256(request.body).hexdigest(),
-            owner=hold_id,
             hold_id=hold_id,
             day=day_of(int(self._wall_s() * 1000)),
             lease_ms=request.timeout_ms + LEASE_MARGIN_MS,
         )
         deadline_s = self._clock_s() + request.timeout_ms / 1000
         while True:
-            state = await self._records.claim(request.project_id, request.key, claim)
+            state = await self._claim(request, claim)
             match state.state:
                 case "claimed":
-                    return await self._answer_anew(request, claim, state.lost_hold_id, work), False
+                    return await self._answer_anew(request, claim, state.lost_hold_ids, work), False
                 case "answered":
                     return await self._first_answer(request, state.day), True
                 case "conflict":
@@ -94,20 +93,41 @@ class Idempotency:
                 raise DeadlineExceeded("The first request with this Idempotency-Key is still being answered.")
             await asyncio.sleep(_POLL_S)
 
-    async def _answer_anew(self, request: KeyedRequest, claim: AnswerClaim, lost_hold_id: str, work: Work) -> bytes:
+    async def _claim(self, request: KeyedRequest, claim: AnswerClaim) -> AnswerState:
         try:
-            if lost_hold_id:
-                await self._ledger.settle(request.project_id, lost_hold_id, Settlement.UNDELIVERED, 0)
+            return await self._records.claim(request.project_id, request.key, claim)
+        except BaseException:  # it may have been granted, and nobody would use it
+            await self._forget(request, claim)
+            raise
+
+    async def _answer_anew(
+        self, request: KeyedRequest, claim: AnswerClaim, lost_hold_ids: Sequence[str], work: Work
+    ) -> bytes:
+        try:
+            for hold_id in lost_hold_ids:
+                await self._ledger.settle(request.project_id, hold_id, Settlement.UNDELIVERED, 0)
+            if lost_hold_ids:
+                await self._records.undone(request.project_id, request.key, claim.hold_id)
             async with work(claim.hold_id) as answer:
-                await self._answers.put(_name(request), answer, day=claim.day)
+                await self._keep(request, claim, answer)
         except BaseException:
-            with suppress(DependencyDown):
-                await asyncio.shield(self._records.forget(request.project_id, request.key, claim.owner))
+            await self._forget(request, claim)
             raise
         # Should this not reach the store, the next attempt refunds this one and pays itself.
         with suppress(DependencyDown):
-            await self._records.finish(request.project_id, request.key, claim.owner)
+            await self._records.finish(request.project_id, request.key, claim.hold_id)
         return answer
+
+    async def _keep(self, request: KeyedRequest, claim: AnswerClaim, answer: bytes) -> None:
+        try:
+            async with asyncio.timeout(request.timeout_ms / 1000):
+                await self._answers.put(_name(request), answer, day=claim.day)
+        except TimeoutError:
+            raise DependencyDown("The store of answers does not answer; try again shortly.") from None
+
+    async def _forget(self, request: KeyedRequest, claim: AnswerClaim) -> None:
+        with suppress(DependencyDown):
+            await asyncio.shield(self._records.forget(request.project_id, request.key, claim.hold_id))
 
     async def _first_answer(self, request: KeyedRequest, day: str) -> bytes:
         answer = await self._answers.get(_name(request), day=day)

@@ -25,10 +25,9 @@ class JournalDrain:
     def __init__(self, journal: Journal, parts: JournalParts) -> None:
         self._journal = journal
         self._parts = parts
-        self._ledger_id: str | None = None
 
-    async def drain(self) -> int:
-        """Move what waits now, about one batch of it; how many entries.
+    async def drain(self) -> tuple[int, bool]:
+        """Move what waits now, about one batch of it; how many entries, and whether more wait.
 
         Raises:
             DependencyDown: either store is away; to be done again later.
@@ -41,15 +40,17 @@ class JournalDrain:
                 if written is not None:
                     await self._journal.finish(number, written)
                     continue
-            waiting = await self._journal.pending(limit=BATCH_ENTRIES)
+            waiting, has_more = await self._journal.pending(limit=BATCH_ENTRIES)
             if not waiting:
-                return 0
-            day = await self._journal.claim(min(line.day for line in waiting))
+                return 0, False
+            day = await self._journal.claim(number, min(line.day for line in waiting))
+            if day is None:
+                continue
             lines = [line for line in waiting if line.day == day]
             await self._save_directory(ledger_id, lines)
             if await self._parts.create_part(ledger_id, number, day, lines):
                 await self._journal.finish(number, lines)
-                return len(lines)
+                return len(lines), has_more or len(lines) < len(waiting)
 
     async def _save_directory(self, ledger_id: str, lines: Sequence[JournalLine]) -> None:
         changed = sorted({line.project_id for line in lines if line.kind == "change"})

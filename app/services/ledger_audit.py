@@ -80,16 +80,18 @@ class LedgerAudit:
         await store.restore_directory(chosen, found[chosen][-1][0] + 1, await self._parts.read_directory(chosen))
         tallies: dict[str, Tally] = {}
         usage: dict[str, dict[UsageKey, Usage]] = {}
-        last: dict[str, str] = {}
+        last: dict[str, JournalLine] = {}
         async for line in self._written(chosen):
-            last[line.project_id] = line.entry_id
+            if line.project_id in last and line.order <= last[line.project_id].order:
+                continue
+            last[line.project_id] = line
             tallies.setdefault(line.project_id, Tally()).add(line)
             totals = usage.setdefault(line.project_id, {})
             for key, one in usage_of([line]).items():
                 totals[key] = totals.get(key, Usage()) + one
         for project_id, tally in sorted(tallies.items()):
             released = tuple(tally.release_open())
-            account = RebuiltAccount(project_id, tally, usage[project_id], released, last[project_id])
+            account = RebuiltAccount(project_id, tally, usage[project_id], released, last[project_id].entry_id)
             await store.restore_account(account)
             yield account
 

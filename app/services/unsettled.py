@@ -28,11 +28,11 @@ class Unsettled:
         ledger: where they are ended.
         metrics: where their number is shown.
         clock_s: monotonic clock.
-        give_up_s: age at which the hold's own deadline has long done the work.
+        give_up_s: age at which the store has forgotten how the hold ended.
     """
 
     def __init__(
-        self, ledger: Ledger, metrics: Metrics, *, clock_s: Callable[[], float], give_up_s: float = 240
+        self, ledger: Ledger, metrics: Metrics, *, clock_s: Callable[[], float], give_up_s: float = 840
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics

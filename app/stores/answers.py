@@ -29,18 +29,22 @@ class RedisAnswerRecords:
 
     async def claim(self, project_id: str, key: str, claim: AnswerClaim) -> AnswerState:
         """Become the one who answers, unless somebody is or has."""
-        args: list[str | int] = [claim.fingerprint, claim.owner, claim.hold_id, claim.day, claim.lease_ms, KEPT_MS]
+        args: list[str | int] = [claim.fingerprint, claim.hold_id, claim.day, claim.lease_ms, KEPT_MS]
         reply = await self._pipe.run(self._claim, _record(project_id, key), args)
-        state, day, lost = (part.decode() for part in reply)
-        return AnswerState(state, day, lost)
+        state, day, *lost = (part.decode() for part in reply)
+        return AnswerState(state, day, tuple(lost))
 
-    async def finish(self, project_id: str, key: str, owner: str) -> bool:
-        """Say that the answer is kept; False when somebody else took over."""
-        return bool(await self._pipe.run(self._end, _record(project_id, key), [owner, "kept", KEPT_MS]))
+    async def undone(self, project_id: str, key: str, hold_id: str) -> None:
+        """Say that the holds of lost attempts are undone."""
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "undone", KEPT_MS])
 
-    async def forget(self, project_id: str, key: str, owner: str) -> None:
-        """Let others try, if we are still the one who answers."""
-        await self._pipe.run(self._end, _record(project_id, key), [owner, "failed", KEPT_MS])
+    async def finish(self, project_id: str, key: str, hold_id: str) -> None:
+        """Say that the answer is kept, if the attempt with that hold is still the one that answers."""
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "kept", KEPT_MS])
+
+    async def forget(self, project_id: str, key: str, hold_id: str) -> None:
+        """Let others try, if the attempt with that hold is still the one that answers."""
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "failed", KEPT_MS])
 
 
 class AnswerFiles:

@@ -10,7 +10,6 @@ import gzip
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import obstore
@@ -37,9 +36,8 @@ class JournalFiles:
 
     async def create_part(self, ledger_id: str, number: int, day: str, lines: Sequence[JournalLine]) -> bool:
         """Write a part, whole; False when it exists already, and is left as it is."""
-        text = b"".join(orjson.dumps(_record(line)) + b"\n" for line in lines)
         path = _path(ledger_id, number, day)
-        packed = await asyncio.to_thread(gzip.compress, text, 6, mtime=0)
+        packed = await asyncio.to_thread(_pack, lines)
         try:
             await obstore.put_async(self._store, path, packed, mode="create")
         except AlreadyExistsError:
@@ -118,8 +116,8 @@ def _path(ledger_id: str, number: int, day: str) -> str:
     return f"journal/date={day}/part-{ledger_id}-{number:012}.jsonl.gz"
 
 
-def _record(line: JournalLine) -> dict[str, Any]:
-    return asdict(line)
+def _pack(lines: Sequence[JournalLine]) -> bytes:
+    return gzip.compress(b"".join(orjson.dumps(line) + b"\n" for line in lines), 6, mtime=0)
 
 
 def _line(record: Mapping[str, Any]) -> JournalLine:

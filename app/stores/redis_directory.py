@@ -86,6 +86,7 @@ class RedisDirectory:
         project_id = project.project_id
         async with translated():
             await self._put(project_id, "project", b"", project, author)
+            await self._redis.zadd(PROJECTS, {project_id: 0})
             own_slug = slug_key(project.slug)
             claimed = await self._redis.set(own_slug, project_id, nx=True)
             # A command whose answer was lost is sent again, and then finds its own claim.
@@ -93,7 +94,6 @@ class RedisDirectory:
                 parts = ("journal", "account")
                 await self._redis.delete(directory_key(project_id), *(account_key(project_id, p) for p in parts))
                 raise Conflict("A project of that slug exists already.")
-            await self._redis.zadd(PROJECTS, {project.project_id: 0})
 
     async def update_project(self, project_id: str, changes: Mapping[str, object], author: Author) -> Project:
         """Change fields of a project; raises ``RouteNotFound`` when there is none."""

@@ -24,7 +24,7 @@ from app.stores.script_pipe import Script, ScriptPipe
 MAX_USAGE_KINDS = 20_000
 """Kept apart for each project and month; users beyond that are summed up under one name."""
 
-_USAGE_KEPT_S = 400 * 86_400
+USAGE_KEPT_S = 400 * 86_400
 _PAGE = 500
 POSITION = "eg:drain"
 LEDGER = "eg:ledger"
@@ -38,6 +38,7 @@ class RedisJournal:
         self._pipe = pipe
         self._drained = Script.of("drained")
         self._advance = Script.of("advance")
+        self._claim = Script.of("claim")
 
     async def ledger_id(self) -> str:
         """The ledger's id, made on first use."""
@@ -58,29 +59,30 @@ class RedisJournal:
             part, day = await self._redis.hmget(POSITION, ["part", "day"])
         return int(part or 0), raw(day).decode() if day else None
 
-    async def claim(self, day: str) -> str:
-        """Fix the next part's day; whoever was first decides."""
-        async with translated():
-            await self._redis.hsetnx(POSITION, "day", day)
-            return raw(await self._redis.hget(POSITION, "day")).decode()
+    async def claim(self, part: int, day: str) -> str | None:
+        """Fix a part's day; whoever was first decides. None when the journal is at another part by now."""
+        return raw(await self._pipe.run(self._claim, [POSITION], [part, day])).decode() or None
 
-    async def pending(self, *, limit: int) -> list[JournalLine]:
-        """The first entries of every project that wait, about ``limit`` of them."""
+    async def pending(self, *, limit: int) -> tuple[list[JournalLine], bool]:
+        """The first entries of every project that wait, about ``limit`` of them, and whether more do."""
         found: list[JournalLine] = []
+        has_more = False
         after: str | None = None
         while len(found) < limit:
             page = await self.project_ids(after=after, limit=_PAGE)
             if not page:
                 break
             after = page[-1]
+            count = max(100, limit // len(page))
             async with translated():
                 pipe = self._redis.pipeline(transaction=False)
                 for project_id in page:
-                    pipe.xrange(account_key(project_id, "journal"), count=max(100, limit // len(page)))
+                    pipe.xrange(account_key(project_id, "journal"), count=count)
                 replies = await pipe.execute()
+            has_more |= any(len(entries) == count for entries in replies)
             for project_id, entries in zip(page, replies, strict=True):
                 found += [_line(project_id, entry_id, fields) for entry_id, fields in entries]
-        return found
+        return found, has_more or len(found) >= limit
 
     async def finish(self, part: int, lines: Sequence[JournalLine]) -> None:
         """Sum up and trim what a part holds, once for each project, and go on to the next part."""
@@ -89,7 +91,7 @@ class RedisJournal:
             by_project[line.project_id].append(line)
         for project_id, own in by_project.items():
             at_ms, number = own[-1].order
-            args: list[str | int | bytes] = [part, f"{at_ms}-{number + 1}", MAX_USAGE_KINDS, _USAGE_KEPT_S]
+            args: list[str | int | bytes] = [part, f"{at_ms}-{number + 1}", MAX_USAGE_KINDS, USAGE_KEPT_S]
             for key, usage in usage_of(own).items():
                 beyond = UsageKey(key.day, key.endpoint, key.tier, key.key, OTHER_USERS)
                 args += [usage_field(key), usage_field(beyond), usage.requests, usage.tokens]

@@ -30,7 +30,7 @@ from app.core.ledger_types import (
 from app.stores.redis_client import translated
 from app.stores.script_pipe import Script, ScriptPipe
 
-RETAIN_MS = 300_000
+RETAIN_MS = 900_000
 """How long an ended hold is remembered: longer than anyone retries."""
 
 _STATES = {state.value.encode(): state for state in HoldState}
@@ -55,7 +55,7 @@ def account_key(project_id: str, part: str) -> str:
 
 
 class RedisLedger:
-    """``Ledger`` over one Redis or Redis Cluster.
+    """``Ledger`` over one Redis; its keys and scripts would suit a Redis Cluster, its connection does not.
 
     Args:
         redis: for plain reads.

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.core.journal import RebuiltAccount
 from app.stores.redis_client import translated
 from app.stores.redis_directory import PEPPER, PROJECTS, directory_key, key_ids_key, keys_key, slug_key
-from app.stores.redis_journal import LEDGER, POSITION, usage_field
+from app.stores.redis_journal import LEDGER, POSITION, USAGE_KEPT_S, usage_field
 from app.stores.redis_ledger import account_key
 
 
@@ -47,7 +47,6 @@ class RedisRebuild:
             await self._redis.zadd(key_ids_key(project_id), dict.fromkeys(keys, 0))
         await self._redis.hset(account_key(project_id, "account"), "delinquent", int(project["status"] == "delinquent"))
         await self._redis.set(slug_key(project["slug"]), project_id)
-        await self._redis.zadd(PROJECTS, {project_id: 0})
 
     async def restore_account(self, account: RebuiltAccount) -> None:
         """Put one account back, with its grants, its usage and the journal of what the rebuild released."""
@@ -71,6 +70,7 @@ class RedisRebuild:
                 pipe.hset(account_key(project_id, "grants"), grant_id, written)
             for month, usages in by_month.items():
                 pipe.hset(account_key(project_id, f"usage:{month}"), mapping=usages)  # type: ignore[arg-type]
+                pipe.expire(account_key(project_id, f"usage:{month}"), USAGE_KEPT_S)
             # The stream goes on where it ended, so that new entries come after those that are written outside.
             pipe.xadd(account_key(project_id, "journal"), {"kind": "mark"}, id=account.last_entry_id)
             pipe.xtrim(account_key(project_id, "journal"), maxlen=0, approximate=False)
@@ -83,3 +83,5 @@ class RedisRebuild:
                 }
                 pipe.xadd(account_key(project_id, "journal"), entry | {"details": orjson.dumps(line.details)})
             await pipe.execute()
+            # Last, because from now on gateways find it.
+            await self._redis.zadd(PROJECTS, {project_id: 0})

@@ -41,9 +41,10 @@ class RedisWire:
             RedisError, OSError, TimeoutError: no answer; whether the command ran is unknown.
         """
         line = self._line
-        if line is None or line.is_lost:
-            line = await self._connect()
-        return await line.send(command)
+        if line is not None and not line.is_lost:
+            return await line.send(command)
+        async with asyncio.timeout(TIMEOUT_S):
+            return await (await self._connect()).send(command)
 
     def close(self) -> None:
         """Give the connection up."""
@@ -65,13 +66,21 @@ class RedisWire:
             else:
                 host, port = options.get("host", "localhost"), int(options.get("port", 6379))
                 _, line = await loop.create_connection(_Line, host, port, ssl=_tls(options))
-            if options.get("password"):
-                user = [options["username"]] if options.get("username") else []
-                _expect(await line.send(("AUTH", *user, options["password"])))
-            if options.get("db"):
-                _expect(await line.send(("SELECT", options["db"])))
+            try:
+                await _introduce(line, options)
+            except BaseException as error:
+                line.give_up(RedisConnectionError(f"not let in: {error}"))
+                raise
         self._line = line
         return line
+
+
+async def _introduce(line: "_Line", options: dict[str, Any]) -> None:
+    if options.get("password"):
+        user = [options["username"]] if options.get("username") else []
+        _expect(await line.send(("AUTH", *user, options["password"])))
+    if options.get("db"):
+        _expect(await line.send(("SELECT", options["db"])))
 
 
 class _Line(asyncio.Protocol):

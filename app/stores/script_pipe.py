@@ -13,13 +13,14 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from app.core.errors import DependencyDown
+from app.core.errors import DependencyDown, NotAsked
 from app.stores.redis_client import lua
 from app.stores.redis_wire import Argument, RedisWire
 
 logger = logging.getLogger("ray.serve.embedgate")
 
 _PROBE_PERIOD_S = 0.1
+_NOT_PRIMARY = ("READONLY", "LOADING", "MASTERDOWN")
 _INCLUDE = re.compile(r"^ *-- include (\w+)\n", re.MULTILINE)
 
 
@@ -65,7 +66,7 @@ class ScriptPipe:
         if self._away_until_s > 0:
             now_s = self._clock_s()
             if now_s < self._away_until_s:
-                raise _away()
+                raise NotAsked("A dependency of the service does not answer; try again shortly.")
             self._away_until_s = now_s + _PROBE_PERIOD_S
         try:
             reply = await self._wire.call("EVALSHA", script.sha, len(keys), *keys, *args)
@@ -77,6 +78,8 @@ class ScriptPipe:
         self._away_until_s = float("-inf")
         if isinstance(reply, Exception):
             logger.error("script %s failed: %s", script.name, reply)
+            if str(reply).startswith(_NOT_PRIMARY):
+                self._wire.close()  # the next connection may lead to the new primary
             raise _away() from reply
         return reply
 

@@ -93,10 +93,10 @@ async def house(redis_url: str, tmp_path: Path) -> AsyncIterator[House]:
 async def test_every_entry_leaves_once(house: House) -> None:
     await house.use("proj_a", "h1", "h2")
     await house.use("proj_b", "h3", end=Settlement.RELEASE)
-    assert await house.drain().drain() == 2 * 4 + 6
-    assert await house.drain().drain() == 0
+    assert (await house.drain().drain())[0] == 2 * 4 + 6
+    assert await house.drain().drain() == (0, False)
     await house.use("proj_a", "h4")
-    assert await house.drain().drain() == 2
+    assert (await house.drain().drain())[0] == 2
     lines = await house.written()
     ids = [(line.project_id, line.entry_id) for line in lines]
     assert len(ids) == len(set(ids)) == 16
@@ -141,7 +141,7 @@ async def test_a_drainer_is_killed_anywhere(house: House, method: str, after: bo
     with pytest.raises(Killed):
         await doomed.drain()
     await house.use("proj_a", "h2")
-    while await house.drain().drain():
+    while (await house.drain().drain())[0]:
         pass
     ids = [(line.project_id, line.entry_id) for line in await house.written()]
     assert len(ids) == len(set(ids)) == 2 * 4 + 4
@@ -154,7 +154,7 @@ async def test_two_drainers_at_once(house: House) -> None:
     for n in range(10):
         await house.use("proj_a", f"h{n}")
         await asyncio.gather(*(house.drain().drain() for _ in range(3)))
-    while await house.drain().drain():
+    while (await house.drain().drain())[0]:
         pass
     ids = [(line.project_id, line.entry_id) for line in await house.written()]
     assert len(ids) == len(set(ids)) == 2 * 4 + 20
@@ -178,7 +178,7 @@ async def test_a_lost_store_is_rebuilt(house: House) -> None:
     await house.use("proj_b", "h3", end=None)
     await house.ledger.settle("proj_a", "h2", Settlement.UNDELIVERED, 0)
     await house.directory.update_project("proj_b", {"status": "delinquent"}, BY)
-    while await house.drain().drain():
+    while (await house.drain().drain())[0]:
         pass
     before = {p: await house.ledger.read_account(p) for p in house.projects}
     views = {p: await house.directory.read_view(p) for p in house.projects}
@@ -205,13 +205,13 @@ async def test_a_lost_store_is_rebuilt(house: House) -> None:
     assert await house.ledger.grant("proj_a", "g1", 10**6, "{}") == "granted"
     assert (await house.ledger.read_account("proj_a")).balance.granted == before["proj_a"].balance.granted
     await house.use("proj_a", "h9")
-    while await house.drain().drain():
+    while (await house.drain().drain())[0]:
         pass
     assert await house.faults() == []
 
 
 async def test_a_spent_grant_that_was_lost_becomes_a_debt(house: House) -> None:
-    while await house.drain().drain():
+    while (await house.drain().drain())[0]:
         pass
     await house.ledger.grant("proj_a", "g2", 10**6, "{}")
     house.raw.xtrim("eg:{proj_a}:journal", maxlen=0)
@@ -253,3 +253,41 @@ async def test_changes_are_journalled_with_who_and_why(house: House) -> None:
     lines = [line.details for line in await house.written() if line.kind == "change" and line.project_id == "proj_a"]
     assert wanted in lines, change
     assert "digest" not in str(lines)
+
+
+async def test_a_drainer_that_stalls_over_midnight_writes_nothing_twice(house: House) -> None:
+    """It read the position, slept while another wrote that part, and wakes on the next day."""
+    await house.use("proj_a", "h1")
+    real = house.journal.position
+    other = house.drain()
+
+    class Stalling:
+        has_slept = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.journal, name)
+
+        async def position(self) -> tuple[int, str | None]:
+            found = await real()
+            if not Stalling.has_slept:
+                Stalling.has_slept = True
+                await other.drain()
+                await house.use("proj_a", "h2")
+            return found
+
+    await house.drain(journal=Stalling()).drain()
+    while (await house.drain().drain())[0]:
+        pass
+    assert await house.journal.claim(0, "2030-01-01") is None, "a part that is done has its day"
+    ids = [(line.project_id, line.entry_id) for line in await house.written()]
+    assert len(ids) == len(set(ids)) == 2 * 4 + 4
+    assert await house.faults() == []
+
+
+async def test_a_busy_project_among_idle_ones_is_drained_at_once(house: House) -> None:
+    for n in range(60):
+        await house.use("proj_a", f"h{n}")
+    house.raw.zadd("eg:projects", {f"proj_idle{n}": 0 for n in range(400)})
+    moved, has_more = await house.drain().drain()
+    assert has_more
+    assert moved >= 100
