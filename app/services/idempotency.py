@@ -45,6 +45,7 @@ class Idempotency:
         wall_s: Unix time.
         clock_s: monotonic clock.
         new_hold_id: a fresh id for each attempt.
+        lease_margin_ms: how long after its deadline an attempt counts as lost.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Idempotency:
         wall_s: Callable[[], float],
         clock_s: Callable[[], float],
         new_hold_id: Callable[[], str],
+        lease_margin_ms: int = LEASE_MARGIN_MS,
     ) -> None:
         self._records = records
         self._answers = answers
@@ -63,6 +65,7 @@ class Idempotency:
         self._wall_s = wall_s
         self._clock_s = clock_s
         self._new_hold_id = new_hold_id
+        self._lease_margin_ms = lease_margin_ms
 
     async def answer(self, request: KeyedRequest, work: Work) -> tuple[bytes, bool]:
         """The answer, and whether it is an earlier one.
@@ -77,7 +80,7 @@ class Idempotency:
             fingerprint=hashlib.sha256(request.body).hexdigest(),
             hold_id=hold_id,
             day=day_of(int(self._wall_s() * 1000)),
-            lease_ms=request.timeout_ms + LEASE_MARGIN_MS,
+            lease_ms=request.timeout_ms + self._lease_margin_ms,
         )
         deadline_s = self._clock_s() + request.timeout_ms / 1000
         while True:

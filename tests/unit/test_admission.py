@@ -1,0 +1,94 @@
+"""Admission while the store is away: what costs money is refused, what is free is bounded here."""
+
+import dataclasses
+
+import pytest
+
+from app.core import metric_names as names
+from app.core.errors import DependencyDown, NotAsked, RateLimited
+from app.core.ledger_types import Limits, Receipt, Settlement, Terms
+from app.core.ports import AdmissionRequest
+from app.core.tiers import Tier
+from app.services.admission import LedgerAdmission
+from app.services.unsettled import Unsettled
+from tests.fakes import FakeClock, RecordingMetrics
+
+REQUEST = AdmissionRequest(
+    request_id="req_1",
+    project_id="proj_1",
+    endpoint_slug="e",
+    key_id="key_1",
+    user=None,
+    tier=Tier.DEFAULT,
+    charged_tokens=0,
+    cached_tokens=9,
+    price_nano_usd_per_mtok=10**9,
+    terms=Terms(project=Limits(requests_per_minute=60, request_burst=2)),
+    timeout_ms=1000,
+)
+
+
+class AwayLedger:
+    error: DependencyDown = DependencyDown("away")
+
+    async def admit(self, *_: object, **__: object) -> object:
+        raise self.error
+
+    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount: int) -> Receipt | None:
+        raise self.error
+
+
+class House:
+    def __init__(self) -> None:
+        self.ledger = AwayLedger()
+        self.metrics = RecordingMetrics()
+        self.clock = FakeClock()
+        self.unsettled = Unsettled(self.ledger, self.metrics, clock_s=self.clock)  # type: ignore[arg-type]
+        self.admission = LedgerAdmission(
+            self.ledger,  # type: ignore[arg-type]
+            self.unsettled,
+            multipliers=dict.fromkeys(Tier, 1000),
+            metrics=self.metrics,
+            clock_us=lambda: int(self.clock() * 1_000_000),
+            new_hold_id=lambda: "hold_1",
+        )
+
+
+async def test_what_is_free_keeps_its_rate_in_this_gateway_and_is_counted() -> None:
+    house = House()
+    for _ in range(2):
+        hold = await house.admission.admit(REQUEST)
+        assert hold.amount_nano_usd == 0
+        await hold.capture()
+        await hold.release()
+    with pytest.raises(RateLimited) as caught:
+        await house.admission.admit(REQUEST)
+    assert caught.value.wait_us == 1_000_000
+    house.clock.advance(1)
+    await house.admission.admit(REQUEST)
+    assert house.metrics.counts[names.LOCAL_ADMISSIONS] == 3
+
+
+async def test_what_costs_money_is_refused() -> None:
+    house = House()
+    with pytest.raises(DependencyDown):
+        await house.admission.admit(dataclasses.replace(REQUEST, charged_tokens=1))
+    assert len(house.unsettled) == 1, "the ledger may have taken the hold all the same"
+
+
+async def test_what_was_never_sent_needs_no_undoing() -> None:
+    house = House()
+    house.ledger.error = NotAsked("away")
+    with pytest.raises(DependencyDown):
+        await house.admission.admit(dataclasses.replace(REQUEST, charged_tokens=1))
+    assert len(house.unsettled) == 0
+
+
+async def test_unknown_holds_are_given_up_only_when_the_store_has_forgotten_them() -> None:
+    house = House()
+    house.unsettled.add("proj_1", "hold_1", 5)
+    house.clock.advance(839)
+    assert len(house.unsettled) == 1
+    house.clock.advance(2)
+    await house.unsettled.drained()
+    assert len(house.unsettled) == 0
