@@ -95,6 +95,16 @@ def admin_router(services: Services) -> APIRouter:
 def _add_projects(router: APIRouter, services: Services) -> None:
     administration = services.administration
 
+    async def detail(project_id: str) -> ProjectDetail:
+        view = await administration.view(project_id)
+        account = await administration.account(project_id)
+        return ProjectDetail(
+            **dict(ProjectOut.of(view.project)),
+            balance=BalanceOut(**asdict(account.balance)),
+            open_holds=account.open_holds,
+            endpoints=[EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)],
+        )
+
     @router.post("/projects", status_code=201, summary="Create a project")
     async def create_project(body: ProjectCreate, author: ByWhom) -> ProjectOut:
         """409 when the slug is taken."""
@@ -120,20 +130,13 @@ def _add_projects(router: APIRouter, services: Services) -> None:
     @router.get("/projects/{project_id}", summary="A project with its endpoints")
     async def get_project(project_id: str) -> ProjectDetail:
         """404 when there is none of that id."""
-        view = await administration.view(project_id)
-        account = await administration.account(project_id)
-        endpoints = [EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)]
-        return ProjectDetail(
-            **dict(ProjectOut.of(view.project)),
-            balance=BalanceOut(**asdict(account.balance)),
-            open_holds=account.open_holds,
-            endpoints=endpoints,
-        )
+        return await detail(project_id)
 
     @router.patch("/projects/{project_id}", summary="Change a project")
-    async def update_project(project_id: str, body: ProjectChange, author: ByWhom) -> ProjectOut:
+    async def update_project(project_id: str, body: ProjectChange, author: ByWhom) -> ProjectDetail:
         """Takes effect within one second everywhere."""
-        return ProjectOut.of(await administration.update_project(project_id, body.changes(), author))
+        await administration.update_project(project_id, body.changes(), author)
+        return await detail(project_id)
 
     @router.post("/projects/{project_id}/grants", status_code=201, summary="Grant credit, or correct it")
     async def grant(project_id: str, body: GrantCreate, author: ByWhom) -> GrantOut:

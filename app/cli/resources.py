@@ -62,7 +62,8 @@ def change_project(
     """Change a project's name, status, limits or budgets."""
     client = AdminClient(reason=reason)
     body = _given(name=name, status=status, limits=_numbers(limits), budgets=_numbers(budgets))
-    _print_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}", body))
+    changed = client.call("PATCH", f"/projects/{client.project(project)['project_id']}", body)
+    _print_fields({name: value for name, value in changed.items() if name != "endpoints"})
 
 
 @endpoint_app.command("create")

@@ -215,6 +215,7 @@ def test_grants_and_their_corrections(service: Service) -> None:
     assert tenant.grant(5_000, grant_id="mine")["balance"]["available"] == 5_000
     assert tenant.grant(5_000, grant_id="mine")["balance"]["available"] == 5_000
     assert tenant.grant(-2_000)["balance"]["granted"] == 3_000
+    assert tenant.admin("PATCH", "", {"name": "renamed"})["balance"]["available"] == 3_000
     path = f"/projects/{tenant.project_id}/grants"
     for body, status, code in (
         ({"amount_nano_usd": 6_000, "reason": "test", "grant_id": "mine"}, 409, "conflict"),
