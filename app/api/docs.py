@@ -42,6 +42,7 @@ _EMBEDDING_ERRORS = (
     e.BudgetExceeded,
     e.EndpointNotFound,
     e.RateLimited,
+    e.Conflict,
     e.DeadlineExceeded,
     e.RequestTooLarge,
     e.ModelNotDeployed,

@@ -4,6 +4,7 @@
 or two.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from obstore.exceptions import BaseError
 
 from app.core.errors import DependencyDown
 from app.core.ports import AnswerClaim, AnswerState
+from app.stores.object_place import paths_under
 from app.stores.redis_ledger import account_key
 from app.stores.script_pipe import Script, ScriptPipe
 
@@ -60,15 +62,14 @@ class AnswerFiles:
     async def put(self, name: str, answer: bytes, *, day: str) -> None:
         """Keep an answer."""
         try:
-            await obstore.put_async(self._store, _path(name, day), answer)
+            await asyncio.to_thread(obstore.put, self._store, _path(name, day), answer)
         except (BaseError, OSError) as error:
             raise _away() from error
 
     async def get(self, name: str, *, day: str) -> bytes | None:
         """An answer that was kept; None when there is none."""
         try:
-            found = await obstore.get_async(self._store, _path(name, day))
-            return bytes(await found.bytes_async())
+            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, _path(name, day)).bytes()))
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
@@ -76,16 +77,14 @@ class AnswerFiles:
 
     async def forget_before(self, day: str) -> int:
         """Delete answers of earlier days; how many."""
-        count = 0
         try:
-            async for page in obstore.list(self._store, prefix="answers"):
-                old = [item["path"] for item in page if item["path"] < f"answers/date={day}"]
-                if old:
-                    await obstore.delete_async(self._store, old)
-                    count += len(old)
+            found = await asyncio.to_thread(paths_under, self._store, "answers")
+            old = [path for path in found if path < f"answers/date={day}"]
+            if old:
+                await asyncio.to_thread(obstore.delete, self._store, old)
         except (BaseError, OSError) as error:
             raise _away() from error
-        return count
+        return len(old)
 
 
 def _record(project_id: str, key: str) -> Sequence[str]:

@@ -18,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 
 from app.core.errors import DependencyDown
 from app.core.journal import JournalLine
-from app.stores.object_place import ObjectPlace
+from app.stores.object_place import ObjectPlace, paths_under
 
 _PART = re.compile(r"^journal/date=(?P<day>[\d-]+)/part-(?P<ledger>[0-9a-f]+)-(?P<number>\d+)\.jsonl\.gz$")
 
@@ -39,7 +39,7 @@ class JournalFiles:
         path = _path(ledger_id, number, day)
         packed = await asyncio.to_thread(_pack, lines)
         try:
-            await obstore.put_async(self._store, path, packed, mode="create")
+            await asyncio.to_thread(obstore.put, self._store, path, packed, mode="create")
         except AlreadyExistsError:
             return False
         except (BaseError, OSError) as error:
@@ -58,20 +58,16 @@ class JournalFiles:
     async def parts(self) -> dict[str, list[tuple[int, str]]]:
         """Numbers and days of all parts in order, by ledger."""
         found: dict[str, list[tuple[int, str]]] = {}
-        try:
-            async for page in obstore.list(self._store, prefix="journal"):
-                for item in page:
-                    if match := _PART.match(item["path"]):
-                        found.setdefault(match["ledger"], []).append((int(match["number"]), match["day"]))
-        except (BaseError, OSError) as error:
-            raise _away() from error
+        for path in await self._paths("journal"):
+            if match := _PART.match(path):
+                found.setdefault(match["ledger"], []).append((int(match["number"]), match["day"]))
         return {ledger_id: sorted(parts) for ledger_id, parts in found.items()}
 
     async def put_directory(self, ledger_id: str, name: str, document: object) -> None:
         """Replace a document of the directory."""
         path = f"directory/{ledger_id}/{name}.json"
         try:
-            await obstore.put_async(self._store, path, orjson.dumps(document))
+            await asyncio.to_thread(obstore.put, self._store, path, orjson.dumps(document))
         except (BaseError, OSError) as error:
             raise _away() from error
         await asyncio.to_thread(self._sync, path)
@@ -79,19 +75,19 @@ class JournalFiles:
     async def read_directory(self, ledger_id: str) -> dict[str, Any]:
         """All documents of a directory, by name."""
         documents: dict[str, Any] = {}
+        for path in await self._paths(f"directory/{ledger_id}"):
+            documents[path.rpartition("/")[2].removesuffix(".json")] = orjson.loads(await self._read(path))
+        return documents
+
+    async def _paths(self, prefix: str) -> list[str]:
         try:
-            async for page in obstore.list(self._store, prefix=f"directory/{ledger_id}"):
-                for item in page:
-                    name = str(item["path"]).rpartition("/")[2].removesuffix(".json")
-                    documents[name] = orjson.loads(await self._read(item["path"]))
+            return await asyncio.to_thread(paths_under, self._store, prefix)
         except (BaseError, OSError) as error:
             raise _away() from error
-        return documents
 
     async def _read(self, path: str) -> bytes:
         try:
-            found = await obstore.get_async(self._store, path)
-            return bytes(await found.bytes_async())
+            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, path).bytes()))
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:

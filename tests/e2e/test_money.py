@@ -85,6 +85,18 @@ class Spending:
         return found
 
 
+def spent_to_the_end(tenant: Tenant) -> list[dict[str, Any]]:
+    """Sixty-four clients until they are refused; again, should a busy machine have answered some with a 503."""
+    answers: list[dict[str, Any]] = []
+    for _ in range(5):
+        found = tenant.spend(60).answers()
+        answers += [a for a in found if a["status"] != 503]
+        if len(found) == 64 and all(a["status"] != 200 for a in found):
+            return answers
+        time.sleep(1)
+    raise AssertionError("the clients were never all refused")
+
+
 def statuses(answers: list[dict[str, Any]]) -> Counter[object]:
     return Counter((a["status"], a.get("code")) if a["status"] != 200 else 200 for a in answers)
 
@@ -120,8 +132,10 @@ def verify(stack: Stack, redis_url: str | None = None) -> None:
 def test_a_balance_is_spent_to_the_last_request(stack: Stack) -> None:
     tenant = Tenant(stack, "spend-balance")
     tenant.grant(N * COST)
-    answers = tenant.spend(60).answers()
-    assert statuses(answers) == {200: N, (402, "insufficient_quota"): 64}
+    answers = spent_to_the_end(tenant)
+    found = statuses(answers)
+    assert found[200] == N
+    assert set(found) == {200, (402, "insufficient_quota")}
     assert {a["cost"] for a in answers if a["status"] == 200} == {str(COST)}
     account = tenant.account
     assert account["balance"] == {"granted": N * COST, "available": 0, "held": 0, "captured": N * COST, "debt": 0}
@@ -147,7 +161,7 @@ def test_a_limit_is_used_to_the_last_request(
     tenant.grant(10 * N * COST)
     tenant.change(**{field: value})
     began_s = time.monotonic()
-    answers = tenant.spend(60).answers()
+    answers = spent_to_the_end(tenant)
     elapsed_min = (time.monotonic() - began_s) / 60
     found = statuses(answers)
     refilled = int(elapsed_min) if field == "limits" and "requests_per_minute" in str(value) else 0
