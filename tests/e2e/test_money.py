@@ -226,7 +226,7 @@ def test_the_store_is_away_for_ten_seconds(tmp_path: Path, own_redis: Server) ->
         tenant.grant(10**12)
         spending = tenant.spend(24, processes=1, stop_at_refusal=False)
         time.sleep(4)
-        own_redis.kill()
+        own_redis.stop()
         away_s = time.time()
         time.sleep(10)
         own_redis.start()

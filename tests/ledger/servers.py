@@ -59,6 +59,11 @@ class Server:
                 time.sleep(0.002)
         raise AssertionError("the server did not start")
 
+    def stop(self) -> None:
+        """In order: what was answered is on the disk."""
+        self.process.terminate()
+        self.process.wait(10)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
