@@ -12,6 +12,7 @@ from app.core.ledger_types import Admitted, RefusalReason, Refused, Terms
 from tests.ledger.lab import Lab, limits
 from tests.ledger.scenarios import SCENARIOS
 from tests.ledger.servers import Server, binary_of
+from tests.stack import free_port
 
 NAMES = ["valkey", "redis-server"]
 COMPILER = shutil.which("cc")
@@ -116,7 +117,8 @@ def test_the_new_primarys_clock_is_wrong(tmp_path: Path, hours: int, name: str) 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_node_of_a_cluster(tmp_path: Path, name: str) -> None:
     """Slots are enforced: every scenario again."""
-    with Server(binary_of(name), tmp_path, "--cluster-enabled", "yes") as server:
+    bus = ("--cluster-port", str(free_port()))  # by default it is the port plus ten thousand, which may not exist
+    with Server(binary_of(name), tmp_path, "--cluster-enabled", "yes", *bus) as server:
         server.raw.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         for _ in range(500):
             if b"cluster_state:ok" in server.raw.execute_command("CLUSTER", "INFO"):
