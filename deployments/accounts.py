@@ -54,7 +54,7 @@ def open_accounts(
     behind = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
     swept = RedisJournal(connect(redis_url), behind)
     place = ObjectPlace.of(journal_url)
-    answers = AnswerFiles(place.store)
+    answers = AnswerFiles(place)
     return Accounts(
         ledger=ledger,
         admission=LedgerAdmission(

@@ -10,8 +10,8 @@ from app.api.encode import encode_response
 from app.api.rate_headers import rate_headers
 from app.api.request_record import RequestRecord
 from app.core.embedding_request import EmbeddingRequest
+from app.core.ports import ANSWERS_KEPT_MS
 from app.services.embed import EmbedContext, EmbeddingResult, EmbedService
-from app.services.idempotency import KEPT_MS
 from app.services.model_runtime import ModelRuntime
 from app.services.stage_clock import StageClock
 
@@ -41,7 +41,7 @@ class EmbeddingWork:
     @asynccontextmanager
     async def keepable_answer(self, hold_id: str) -> AsyncIterator[bytes]:
         """Headers, a line break and the content, paid for by a hold of that id."""
-        work = replace(self, context=replace(self.context, hold_id=hold_id, retain_ms=KEPT_MS))
+        work = replace(self, context=replace(self.context, hold_id=hold_id, retain_ms=ANSWERS_KEPT_MS))
         async with work.answer() as (content, headers):
             yield orjson.dumps(headers) + b"\n" + content
 

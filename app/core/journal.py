@@ -50,7 +50,7 @@ class JournalLine:
     @property
     def month(self) -> int:
         """The UTC month, like 202611."""
-        return int(self.day[:4] + self.day[5:7])
+        return _month(self.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class UsageKey:
     tier: str
     key: str
     user: str
+
+    @property
+    def month(self) -> int:
+        """The UTC month, like 202611."""
+        return _month(self.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,10 @@ def day_of(at_ms: int) -> str:
 @lru_cache(maxsize=1024)
 def _day(number: int) -> str:
     return datetime.fromtimestamp(number * 86_400, UTC).strftime("%Y-%m-%d")
+
+
+def _month(day: str) -> int:
+    return int(day[:4] + day[5:7])
 
 
 def usage_of(lines: Iterable[JournalLine]) -> dict[UsageKey, Usage]:

@@ -111,10 +111,8 @@ class Account:
             return GrantResult.OUT_OF_RANGE
         if self.available + amount_nano_usd < 0:
             return GrantResult.INSUFFICIENT
-        paid = min(self.debt, max(0, amount_nano_usd))
         self.granted += amount_nano_usd
-        self.debt -= paid
-        self.available += amount_nano_usd - paid
+        self._credit(amount_nano_usd)
         self.grants[grant_id] = (amount_nano_usd, details)
         self.journal.append(Entry("grant", grant_id, amount_nano_usd, 0, details))
         return GrantResult.GRANTED
@@ -204,9 +202,7 @@ class Account:
                 self._write("release", record)
             case Settlement.UNDELIVERED, _Mark.CAPTURED:
                 self.granted += amount_nano_usd
-                paid = min(self.debt, amount_nano_usd)
-                self.debt -= paid
-                self.available += amount_nano_usd - paid
+                self._credit(amount_nano_usd)
                 self._give_back_limits(record)
                 record = self._end(record, _Mark.REFUNDED, now_us, retain_ms)
                 self._write("refund", record)
@@ -245,11 +241,15 @@ class Account:
         assert self.captured == sum(e.amount_nano_usd for e in self.journal if e.kind == "capture"), "I3"
         assert self.available >= 0, "I5"
 
+    def _credit(self, amount_nano_usd: int) -> None:
+        """Make an amount available, a debt first; a negative one takes it away."""
+        paid = min(self.debt, max(0, amount_nano_usd))
+        self.debt -= paid
+        self.available += amount_nano_usd - paid
+
     def _give_back(self, record: _Record) -> None:
         self.held -= record.charge.amount_nano_usd
-        paid = min(self.debt, record.charge.amount_nano_usd)
-        self.debt -= paid
-        self.available += record.charge.amount_nano_usd - paid
+        self._credit(record.charge.amount_nano_usd)
         self._give_back_limits(record)
 
     def _give_back_limits(self, record: _Record) -> None:

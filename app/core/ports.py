@@ -139,7 +139,7 @@ class Ledger(Protocol):
         An ended hold is remembered for ``retain_ms``, or for as long as anyone retries.
         """
 
-    async def reap(self, project_ids: Sequence[str], *, limit: int) -> tuple[int, int]:
+    async def reap(self, project_id: str, *, limit: int) -> tuple[int, int]:
         """Expire due holds and forget old ended ones; how many of each."""
 
     async def grant(self, project_id: str, grant_id: str, amount_nano_usd: int, details: str) -> GrantResult:
@@ -206,6 +206,10 @@ class JournalParts(Protocol):
 
     async def read_directory(self, ledger_id: str) -> Mapping[str, Any]:
         """All documents of a directory, by name."""
+
+
+ANSWERS_KEPT_MS = 24 * 3600 * 1000
+"""How long an answer to an idempotency key is kept, and the ended hold that paid for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class LedgerHold:
 
     def abandon(self) -> None:
         """End the hold in the customer's favour, in the background, whatever became of it."""
-        self._unsettled.add(self._project_id, self._charge.hold_id, self._charge.amount_nano_usd)
+        self._unsettled.add(self._project_id, self._charge.hold_id)
 
     async def _settle(self, verb: Settlement) -> HoldState | None:
         charge = self._charge
@@ -152,11 +152,11 @@ class LedgerAdmission:
         try:
             answer = await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
         except asyncio.CancelledError:
-            self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
+            self._unsettled.add(request.project_id, charge.hold_id)
             raise
         except DependencyDown as error:
             if not isinstance(error, NotAsked):
-                self._unsettled.add(request.project_id, charge.hold_id, charge.amount_nano_usd)
+                self._unsettled.add(request.project_id, charge.hold_id)
             if charge.amount_nano_usd:
                 raise
             return self._admit_locally(request, charge)

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from app.core import metric_names as names
 from app.core.errors import DependencyDown
 from app.core.journal import day_of
-from app.core.ports import Answers, Journal, Ledger, Metrics
-from app.services.idempotency import KEPT_MS
+from app.core.ports import ANSWERS_KEPT_MS, Answers, Journal, Ledger, Metrics
 from app.services.journal_drain import JournalDrain
 
 logger = logging.getLogger("ray.serve.embedgate")
@@ -86,7 +85,7 @@ class Housekeeping:
 
     async def _reap(self, project_id: str) -> None:
         for _ in range(_ROUNDS):
-            expired, forgotten = await self._ledger.reap([project_id], limit=_HOLDS_AT_ONCE)
+            expired, forgotten = await self._ledger.reap(project_id, limit=_HOLDS_AT_ONCE)
             if expired:
                 self._metrics.count(names.EXPIRED_HOLDS, expired)
             if expired + forgotten < _HOLDS_AT_ONCE:
@@ -105,5 +104,5 @@ class Housekeeping:
     async def _forget_answers_when_due(self) -> None:
         if self._clock_s() - self._tidied_at_s < _ANSWERS_PERIOD_S:
             return
-        await self._answers.forget_before(day_of(int(self._wall_s() * 1000 - 2 * KEPT_MS)))
+        await self._answers.forget_before(day_of(int(self._wall_s() * 1000 - 2 * ANSWERS_KEPT_MS)))
         self._tidied_at_s = self._clock_s()

@@ -16,8 +16,6 @@ from app.core.journal import day_of
 from app.core.ledger_types import Settlement
 from app.core.ports import AnswerClaim, AnswerRecords, Answers, AnswerState, Ledger
 
-KEPT_MS = 24 * 3600 * 1000
-"""An answer, and the ended hold that paid for it."""
 LEASE_MARGIN_MS = 15_000
 _POLL_S = 0.05
 

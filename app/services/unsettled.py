@@ -38,17 +38,17 @@ class Unsettled:
         self._metrics = metrics
         self._clock_s = clock_s
         self._give_up_s = give_up_s
-        self._waiting: OrderedDict[str, tuple[str, int, float]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._worker: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, project_id: str, hold_id: str, amount_nano_usd: int) -> None:
+    def add(self, project_id: str, hold_id: str) -> None:
         """End a hold in the customer's favour, soon."""
         if len(self._waiting) >= _MAX_WAITING:
             self._waiting.popitem(last=False)
-        self._waiting[hold_id] = (project_id, amount_nano_usd, self._clock_s())
+        self._waiting[hold_id] = (project_id, self._clock_s())
         self._metrics.set(names.UNSETTLED_HOLDS, len(self._waiting))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.get_running_loop().create_task(self._work())
@@ -60,9 +60,9 @@ class Unsettled:
 
     async def _work(self) -> None:
         while self._waiting:
-            for hold_id, (project_id, amount_nano_usd, since_s) in list(self._waiting.items()):
+            for hold_id, (project_id, since_s) in list(self._waiting.items()):
                 try:
-                    await self._ledger.settle(project_id, hold_id, Settlement.UNDELIVERED, amount_nano_usd)
+                    await self._ledger.settle(project_id, hold_id, Settlement.UNDELIVERED, 0)
                 except DependencyDown:
                     if self._clock_s() - since_s < self._give_up_s:
                         await asyncio.sleep(_RETRY_S)

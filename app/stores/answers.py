@@ -4,21 +4,13 @@
 or two.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
-import obstore
-from obstore.exceptions import BaseError
-
-from app.core.errors import DependencyDown
-from app.core.ports import AnswerClaim, AnswerState
-from app.stores.object_place import paths_under
+from app.core.ports import ANSWERS_KEPT_MS, AnswerClaim, AnswerState
+from app.stores.object_place import ObjectPlace
 from app.stores.redis_ledger import account_key
 from app.stores.script_pipe import Script, ScriptPipe
-
-KEPT_MS = 24 * 3600 * 1000
 
 
 class RedisAnswerRecords:
@@ -31,59 +23,47 @@ class RedisAnswerRecords:
 
     async def claim(self, project_id: str, key: str, claim: AnswerClaim) -> AnswerState:
         """Become the one who answers, unless somebody is or has."""
-        args: list[str | int] = [claim.fingerprint, claim.hold_id, claim.day, claim.lease_ms, KEPT_MS]
+        args: list[str | int] = [claim.fingerprint, claim.hold_id, claim.day, claim.lease_ms, ANSWERS_KEPT_MS]
         reply = await self._pipe.run(self._claim, _record(project_id, key), args)
         state, day, *lost = (part.decode() for part in reply)
         return AnswerState(state, day, tuple(lost))
 
     async def undone(self, project_id: str, key: str, hold_id: str) -> None:
         """Say that the holds of lost attempts are undone."""
-        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "undone", KEPT_MS])
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "undone", ANSWERS_KEPT_MS])
 
     async def finish(self, project_id: str, key: str, hold_id: str) -> None:
         """Say that the answer is kept, if the attempt with that hold is still the one that answers."""
-        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "kept", KEPT_MS])
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "kept", ANSWERS_KEPT_MS])
 
     async def forget(self, project_id: str, key: str, hold_id: str) -> None:
         """Let others try, if the attempt with that hold is still the one that answers."""
-        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "failed", KEPT_MS])
+        await self._pipe.run(self._end, _record(project_id, key), [hold_id, "failed", ANSWERS_KEPT_MS])
 
 
 class AnswerFiles:
     """``Answers`` on an object store.
 
     Args:
-        store: of ``obstore``.
+        place: where they lie.
     """
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self, place: ObjectPlace) -> None:
+        self._place = place
 
     async def put(self, name: str, answer: bytes, *, day: str) -> None:
         """Keep an answer."""
-        try:
-            await asyncio.to_thread(obstore.put, self._store, _path(name, day), answer)
-        except (BaseError, OSError) as error:
-            raise _away() from error
+        await self._place.put(_path(name, day), answer)
 
     async def get(self, name: str, *, day: str) -> bytes | None:
         """An answer that was kept; None when there is none."""
-        try:
-            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, _path(name, day)).bytes()))
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise _away() from error
+        return await self._place.get(_path(name, day))
 
     async def forget_before(self, day: str) -> int:
         """Delete answers of earlier days; how many."""
-        try:
-            found = await asyncio.to_thread(paths_under, self._store, "answers")
-            old = [path for path in found if path < f"answers/date={day}"]
-            if old:
-                await asyncio.to_thread(obstore.delete, self._store, old)
-        except (BaseError, OSError) as error:
-            raise _away() from error
+        old = [path for path in await self._place.paths("answers") if path < f"answers/date={day}"]
+        if old:
+            await self._place.delete(old)
         return len(old)
 
 
@@ -94,7 +74,3 @@ def _record(project_id: str, key: str) -> Sequence[str]:
 
 def _path(name: str, day: str) -> str:
     return f"answers/date={day}/{name}"
-
-
-def _away() -> DependencyDown:
-    return DependencyDown("The object store of answers does not answer; try again shortly.")

@@ -9,16 +9,13 @@ import asyncio
 import gzip
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import obstore
 import orjson
-from obstore.exceptions import AlreadyExistsError, BaseError
 
-from app.core.errors import DependencyDown
 from app.core.journal import JournalLine
-from app.stores.object_place import ObjectPlace, paths_under
+from app.stores.object_place import ObjectPlace
 
 _PART = re.compile(r"^journal/date=(?P<day>[\d-]+)/part-(?P<ledger>[0-9a-f]+)-(?P<number>\d+)\.jsonl\.gz$")
 
@@ -31,34 +28,27 @@ class JournalFiles:
     """
 
     def __init__(self, place: ObjectPlace) -> None:
-        self._store = place.store
-        self._folder = place.folder
+        self._place = place
 
     async def create_part(self, ledger_id: str, number: int, day: str, lines: Sequence[JournalLine]) -> bool:
         """Write a part, whole; False when it exists already, and is left as it is."""
         path = _path(ledger_id, number, day)
-        packed = await asyncio.to_thread(_pack, lines)
-        try:
-            await asyncio.to_thread(obstore.put, self._store, path, packed, mode="create")
-        except AlreadyExistsError:
+        if not await self._place.create(path, await asyncio.to_thread(_pack, lines)):
             return False
-        except (BaseError, OSError) as error:
-            raise _away() from error
         await asyncio.to_thread(self._sync, path)
         return True
 
     async def read_part(self, ledger_id: str, number: int, day: str) -> list[JournalLine] | None:
         """The entries of a part; None when there is none."""
-        try:
-            packed = await self._read(_path(ledger_id, number, day))
-        except FileNotFoundError:
+        packed = await self._place.get(_path(ledger_id, number, day))
+        if packed is None:
             return None
-        return [_line(orjson.loads(text)) for text in gzip.decompress(packed).splitlines()]
+        return [JournalLine(**orjson.loads(text)) for text in gzip.decompress(packed).splitlines()]
 
     async def parts(self) -> dict[str, list[tuple[int, str]]]:
         """Numbers and days of all parts in order, by ledger."""
         found: dict[str, list[tuple[int, str]]] = {}
-        for path in await self._paths("journal"):
+        for path in await self._place.paths("journal"):
             if match := _PART.match(path):
                 found.setdefault(match["ledger"], []).append((int(match["number"]), match["day"]))
         return {ledger_id: sorted(parts) for ledger_id, parts in found.items()}
@@ -66,45 +56,31 @@ class JournalFiles:
     async def put_directory(self, ledger_id: str, name: str, document: object) -> None:
         """Replace a document of the directory."""
         path = f"directory/{ledger_id}/{name}.json"
-        try:
-            await asyncio.to_thread(obstore.put, self._store, path, orjson.dumps(document))
-        except (BaseError, OSError) as error:
-            raise _away() from error
+        await self._place.put(path, orjson.dumps(document))
         await asyncio.to_thread(self._sync, path)
 
     async def read_directory(self, ledger_id: str) -> dict[str, Any]:
         """All documents of a directory, by name."""
         documents: dict[str, Any] = {}
-        for path in await self._paths(f"directory/{ledger_id}"):
-            documents[path.rpartition("/")[2].removesuffix(".json")] = orjson.loads(await self._read(path))
+        for path in await self._place.paths(f"directory/{ledger_id}"):
+            content = await self._place.get(path)
+            if content is not None:
+                documents[path.rpartition("/")[2].removesuffix(".json")] = orjson.loads(content)
         return documents
-
-    async def _paths(self, prefix: str) -> list[str]:
-        try:
-            return await asyncio.to_thread(paths_under, self._store, prefix)
-        except (BaseError, OSError) as error:
-            raise _away() from error
-
-    async def _read(self, path: str) -> bytes:
-        try:
-            return await asyncio.to_thread(lambda: bytes(obstore.get(self._store, path).bytes()))
-        except FileNotFoundError:
-            raise
-        except (BaseError, OSError) as error:
-            raise _away() from error
 
     def _sync(self, path: str) -> None:
         """On a local disk, what Redis is about to forget must survive a loss of power."""
-        if self._folder is None:
+        folder = self._place.folder
+        if folder is None:
             return
-        place = self._folder / path
+        place = folder / path
         for entry in (place, *place.parents):
             handle = os.open(entry, os.O_RDONLY)
             try:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            if entry == self._folder:
+            if entry == folder:
                 break
 
 
@@ -114,11 +90,3 @@ def _path(ledger_id: str, number: int, day: str) -> str:
 
 def _pack(lines: Sequence[JournalLine]) -> bytes:
     return gzip.compress(b"".join(orjson.dumps(line) + b"\n" for line in lines), 6, mtime=0)
-
-
-def _line(record: Mapping[str, Any]) -> JournalLine:
-    return JournalLine(**record)
-
-
-def _away() -> DependencyDown:
-    return DependencyDown("The object store of the journal does not answer; try again shortly.")

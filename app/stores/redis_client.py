@@ -48,3 +48,9 @@ def raw(value: bytes | str | None) -> bytes:
     """A reply as the bytes that it is: connections of this module never decode."""
     assert isinstance(value, bytes), f"expected bytes from Redis, got {type(value).__name__}"
     return value
+
+
+async def page_of_ids(redis: Redis, key: str, *, after: str | None, limit: int) -> list[str]:
+    """A page of a sorted set whose members all have score 0, in order, from the one behind ``after``."""
+    found = await redis.zrangebylex(key, f"({after}" if after else "-", "+", start=0, num=limit)
+    return [raw(member).decode() for member in found]

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from app.core.directory import ID_BYTES, Author, Credential, Endpoint, KeyRecord, Project, ProjectView
 from app.core.errors import Conflict, RouteNotFound
 from app.core.ledger_types import Budgets, Limits
-from app.stores.redis_client import lua, raw, translated
+from app.stores.redis_client import lua, page_of_ids, raw, translated
 from app.stores.redis_ledger import account_key
 
 T = TypeVar("T", Project, Endpoint, KeyRecord)
@@ -74,11 +74,10 @@ class RedisDirectory:
     async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
         """Projects in order of id, from the one behind ``after``."""
         async with translated():
-            start = f"({after}" if after else "-"
-            ids = await self._redis.zrangebylex(PROJECTS, start, "+", start=0, num=limit)
+            ids = await page_of_ids(self._redis, PROJECTS, after=after, limit=limit)
             pipe = self._redis.pipeline(transaction=False)
             for project_id in ids:
-                pipe.hget(directory_key(raw(project_id).decode()), "project")
+                pipe.hget(directory_key(project_id), "project")
             return [_load(Project, found) for found in await pipe.execute() if found]
 
     async def create_project(self, project: Project, author: Author) -> None:
@@ -132,8 +131,7 @@ class RedisDirectory:
     async def list_keys(self, project_id: str, *, after: str | None, limit: int) -> Sequence[KeyRecord]:
         """A page of the project's keys in order of id, from the one behind ``after``."""
         async with translated():
-            start = f"({after}" if after else "-"
-            ids = await self._redis.zrangebylex(key_ids_key(project_id), start, "+", start=0, num=limit)
+            ids = await page_of_ids(self._redis, key_ids_key(project_id), after=after, limit=limit)
             if not ids:
                 return []
             found = await self._redis.hmget(keys_key(project_id), ids)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from app.core.journal import OTHER_USERS, JournalLine, Usage, UsageKey, usage_of
 from app.core.ports import JournalTail
-from app.stores.redis_client import raw, translated
+from app.stores.redis_client import page_of_ids, raw, translated
 from app.stores.redis_directory import PEPPER, PROJECTS, directory_key, keys_key
 from app.stores.redis_ledger import account_key, account_state
 from app.stores.script_pipe import Script, ScriptPipe
@@ -49,9 +49,7 @@ class RedisJournal:
     async def project_ids(self, *, after: str | None, limit: int) -> list[str]:
         """A page of all projects in order of id."""
         async with translated():
-            start = f"({after}" if after else "-"
-            found = await self._redis.zrangebylex(PROJECTS, start, "+", start=0, num=limit)
-        return [raw(project_id).decode() for project_id in found]
+            return await page_of_ids(self._redis, PROJECTS, after=after, limit=limit)
 
     async def position(self) -> tuple[int, str | None]:
         """The part that is next, and the day it was claimed for, if it was."""
@@ -114,7 +112,7 @@ class RedisJournal:
                 totals[UsageKey(*orjson.loads(name))] = Usage(*map(int, value.split(b"|")))
         recent = usage_of(_line(project_id, entry_id, entry) for entry_id, entry in waiting)
         for key, usage in recent.items():
-            if int(key.day[:4] + key.day[5:7]) in months:
+            if key.month in months:
                 totals[key] = totals.get(key, Usage()) + usage
         return totals
 

@@ -6,8 +6,7 @@ Keys of an account, all with its hash tag: ``eg:{id}:account`` (hash of integers
 amount and details) and ``…:journal`` (stream).
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
@@ -113,11 +112,10 @@ class RedisLedger:
             return None
         raise HoldConflict(f"hold {hold_id} is not of {amount_nano_usd} nano-USD: {reply[0].decode()}")
 
-    async def reap(self, project_ids: Sequence[str], *, limit: int) -> tuple[int, int]:
-        """Expire due holds and forget old ended ones, at most ``limit`` of each project; how many of each."""
-        calls = (self._pipe.run(self._reap, _hold_keys(p), [limit, self._retain_ms]) for p in project_ids)
-        replies = await asyncio.gather(*calls)
-        return sum(int(reply[0]) for reply in replies), sum(int(reply[1]) for reply in replies)
+    async def reap(self, project_id: str, *, limit: int) -> tuple[int, int]:
+        """Expire due holds and forget old ended ones, at most ``limit``; how many of each."""
+        expired, forgotten = await self._pipe.run(self._reap, _hold_keys(project_id), [limit, self._retain_ms])
+        return expired, forgotten
 
     async def grant(self, project_id: str, grant_id: str, amount_nano_usd: int, details: str) -> GrantResult:
         """Add or correct credit, once for each id. Raises ``DependencyDown``."""

@@ -54,7 +54,7 @@ class RedisRebuild:
         by_month: dict[int, dict[bytes, str]] = defaultdict(dict)
         for key, usage in account.usage.items():
             totals = (usage.requests, usage.tokens, usage.cached_tokens, usage.amount_nano_usd)
-            by_month[int(key.day[:4] + key.day[5:7])][usage_field(key)] = "|".join(map(str, totals))
+            by_month[key.month][usage_field(key)] = "|".join(map(str, totals))
         async with translated():
             pipe = self._redis.pipeline(transaction=True)
             fields: dict[Any, Any] = {name: getattr(balance, name) for name in balance.__dataclass_fields__}

@@ -34,7 +34,7 @@ class House:
         pipe = ScriptPipe(self.wire, clock_s=time.monotonic)
         self.ledger = RedisLedger(self.redis, pipe)
         self.records = RedisAnswerRecords(pipe)
-        self.answers = AnswerFiles(ObjectPlace.of(str(folder)).store)
+        self.answers = AnswerFiles(ObjectPlace.of(str(folder)))
         self.attempts = 0
         self.dies = ""
 

@@ -147,7 +147,7 @@ class Lab:
         return self.settle(hold_id, Settlement.UNDELIVERED, amount)
 
     def reap(self, limit: int = 1000) -> tuple[int, int]:
-        return self.ask(lambda: self.ledger.reap([self.project_id], limit=limit))
+        return self.ask(lambda: self.ledger.reap(self.project_id, limit=limit))
 
     def run_script(self, name: str, args: Sequence[str], keys: Sequence[str] | None = None) -> Any:
         """A script with arguments that the code in between would never send."""

@@ -86,7 +86,7 @@ async def test_what_was_never_sent_needs_no_undoing() -> None:
 
 async def test_unknown_holds_are_given_up_only_when_the_store_has_forgotten_them() -> None:
     house = House()
-    house.unsettled.add("proj_1", "hold_1", 5)
+    house.unsettled.add("proj_1", "hold_1")
     house.clock.advance(839)
     assert len(house.unsettled) == 1
     house.clock.advance(2)
