@@ -174,7 +174,8 @@ class Account:
 
         ``CAPTURE`` and ``RELEASE`` do nothing to a hold that ended. ``UNDELIVERED`` is for a caller
         that does not know what became of its call and gave its customer nothing: it releases what
-        is open, and refunds what was captured, whatever ``amount_nano_usd`` says.
+        is open, and refunds what was captured, whatever ``amount_nano_usd`` says; a refund that would
+        take the grants past ``MAX_AMOUNT_NANO_USD`` is not made, and the hold stays captured.
 
         Raises:
             ValueError: the amount is not the hold's.
@@ -200,7 +201,7 @@ class Account:
                 self._give_back(record)
                 record = self._end(record, _Mark.RELEASED, now_us, retain_ms)
                 self._write("release", record)
-            case Settlement.UNDELIVERED, _Mark.CAPTURED:
+            case Settlement.UNDELIVERED, _Mark.CAPTURED if self.granted + amount_nano_usd <= MAX_AMOUNT_NANO_USD:
                 self.granted += amount_nano_usd
                 self._credit(amount_nano_usd)
                 self._give_back_limits(record)

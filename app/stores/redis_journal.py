@@ -9,7 +9,6 @@ tokens|nano-USD).
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -18,7 +17,7 @@ from app.core.journal import OTHER_USERS, JournalLine, Usage, UsageKey, usage_of
 from app.core.ports import JournalTail
 from app.stores.redis_client import page_of_ids, raw, translated
 from app.stores.redis_directory import PEPPER, PROJECTS, directory_key, keys_key
-from app.stores.redis_ledger import account_key, account_state
+from app.stores.redis_ledger import account_key, account_state, read_entry
 from app.stores.script_pipe import Script, ScriptPipe
 
 MAX_USAGE_KINDS = 20_000
@@ -155,13 +154,13 @@ def usage_field(key: UsageKey) -> bytes:
 
 
 def _line(project_id: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> JournalLine:
-    details: Any = orjson.loads(fields[b"details"] or b"{}")
+    entry = read_entry(fields)
     return JournalLine(
         project_id=project_id,
         entry_id=entry_id.decode(),
-        kind=fields[b"kind"].decode(),
-        id=fields[b"id"].decode(),
-        amount_nano_usd=int(fields[b"amount"]),
-        tokens=int(fields[b"tokens"]),
-        details=details,
+        kind=entry.kind,
+        id=entry.id,
+        amount_nano_usd=entry.amount_nano_usd,
+        tokens=entry.tokens,
+        details=orjson.loads(entry.details or "{}"),
     )

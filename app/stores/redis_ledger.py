@@ -1,9 +1,10 @@
 """The ledger in Redis: the scripts of ``lua/`` behind the core's port.
 
-Keys of an account, all with its hash tag: ``eg:{id}:account`` (hash of integers), ``…:limits``
-(hash; level and moment of each bucket), ``…:holds`` (hash; hold id → record), ``…:deadlines``
-(sorted set; when a hold is due, or an ended one is forgotten), ``…:grants`` (hash; grant id →
-amount and details) and ``…:journal`` (stream).
+Keys of an account, all with its hash tag: ``eg:{id}:account`` (hash of integers; and ``limits``,
+level and moment in µs of the project's requests' bucket, and of its tokens'), ``…:limits`` (hash;
+a key's id → the same of the key), ``…:holds`` (hash; hold id → record), ``…:deadlines`` (sorted
+set; when a hold is due, or an ended one is forgotten), ``…:grants`` (hash; grant id → amount and
+details) and ``…:journal`` (stream; kind → id, ``of`` → amount|tokens|key|details).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from app.core.ledger_types import (
     Admitted,
     Balance,
     Charge,
+    Entry,
     GrantResult,
     HoldState,
     Receipt,
@@ -141,6 +143,18 @@ def account_state(stored: Mapping[Any, Any]) -> AccountState:
         month_nano_usd=values["month_nano_usd"],
         is_delinquent=bool(values["delinquent"]),
     )
+
+
+def written_entry(entry: Entry) -> dict[Any, Any]:
+    """An entry as the journal's stream holds it."""
+    return {entry.kind: entry.id, "of": f"{entry.amount_nano_usd}|{entry.tokens}||{entry.details}"}
+
+
+def read_entry(fields: Mapping[bytes, bytes]) -> Entry:
+    """An entry of the journal's stream."""
+    kind = next(iter(fields))
+    amount, tokens, _, details = fields[b"of"].split(b"|", 3)
+    return Entry(kind.decode(), fields[kind].decode(), int(amount), int(tokens), details.decode())
 
 
 def _hold_keys(project_id: str) -> list[str]:

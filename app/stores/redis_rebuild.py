@@ -8,10 +8,11 @@ import orjson
 from redis.asyncio import Redis
 
 from app.core.journal import RebuiltAccount
+from app.core.ledger_types import Entry
 from app.stores.redis_client import translated
 from app.stores.redis_directory import PEPPER, PROJECTS, directory_key, key_ids_key, keys_key, slug_key
 from app.stores.redis_journal import LEDGER, POSITION, USAGE_KEPT_S, usage_field
-from app.stores.redis_ledger import account_key
+from app.stores.redis_ledger import account_key, written_entry
 
 
 class RedisRebuild:
@@ -72,16 +73,12 @@ class RedisRebuild:
                 pipe.hset(account_key(project_id, f"usage:{month}"), mapping=usages)  # type: ignore[arg-type]
                 pipe.expire(account_key(project_id, f"usage:{month}"), USAGE_KEPT_S)
             # The stream goes on where it ended, so that new entries come after those that are written outside.
-            pipe.xadd(account_key(project_id, "journal"), {"kind": "mark"}, id=account.last_entry_id)
+            pipe.xadd(account_key(project_id, "journal"), {"mark": ""}, id=account.last_entry_id)
             pipe.xtrim(account_key(project_id, "journal"), maxlen=0, approximate=False)
             for line in account.released:
-                entry: dict[Any, Any] = {
-                    "kind": "release",
-                    "id": line.id,
-                    "amount": line.amount_nano_usd,
-                    "tokens": line.tokens,
-                }
-                pipe.xadd(account_key(project_id, "journal"), entry | {"details": orjson.dumps(line.details)})
+                details = orjson.dumps(line.details).decode()
+                released = Entry("release", line.id, line.amount_nano_usd, line.tokens, details)
+                pipe.xadd(account_key(project_id, "journal"), written_entry(released))
             await pipe.execute()
             # Last, because from now on gateways find it.
             await self._redis.zadd(PROJECTS, {project_id: 0})

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.core.errors import DependencyDown
+from app.core.gcra import Bucket
 from app.core.ledger import Account
 from app.core.ledger_types import (
     AccountState,
@@ -27,7 +28,7 @@ from app.core.ledger_types import (
     Terms,
 )
 from app.stores.redis_client import connect
-from app.stores.redis_ledger import RedisLedger, account_key
+from app.stores.redis_ledger import RedisLedger, account_key, read_entry
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import Script, ScriptPipe
 
@@ -158,16 +159,17 @@ class Lab:
         return self.run(self.ledger.read_account(self.project_id))
 
     def journal(self) -> list[Entry]:
-        return [
-            Entry(
-                line[b"kind"].decode(),
-                line[b"id"].decode(),
-                int(line[b"amount"]),
-                int(line[b"tokens"]),
-                line[b"details"].decode(),
-            )
-            for _, line in self.raw.xrange(self.key("journal"))
-        ]
+        return [read_entry(fields) for _, fields in self.raw.xrange(self.key("journal"))]
+
+    def buckets(self) -> dict[str, Bucket]:
+        """Every bucket that was ever charged, by the oracle's name for it."""
+        buckets = {}
+        of_keys = {f"{key_id.decode()}:": packed for key_id, packed in self.raw.hgetall(self.key("limits")).items()}
+        of_project = self.raw.hget(self.key("account"), "limits")
+        for prefix, packed in (of_keys | ({"": of_project} if of_project else {})).items():
+            numbers = [int(number) for number in packed.split()]
+            buckets[f"{prefix}requests"], buckets[f"{prefix}tokens"] = Bucket(*numbers[:2]), Bucket(*numbers[2:])
+        return {name: bucket for name, bucket in buckets.items() if bucket.at_us}
 
     def open_amounts(self) -> list[int]:
         records = self.raw.hvals(self.key("holds"))
@@ -200,11 +202,7 @@ class Lab:
             oracle.month_nano_usd,
         )
         assert self.journal() == oracle.journal
-        stored = self.raw.hgetall(self.key("limits"))
-        levels = {name.decode().removesuffix(".level"): int(v) for name, v in stored.items() if b".level" in name}
-        assert levels == {name: bucket.level for name, bucket in oracle.buckets.items()}
-        moments = {name.decode().removesuffix(".at_us"): int(v) for name, v in stored.items() if b".at_us" in name}
-        assert moments == {name: bucket.at_us for name, bucket in oracle.buckets.items()}
+        assert self.buckets() == oracle.buckets
         deadlines = {
             member.decode(): int(score)
             for member, score in self.raw.zrange(self.key("deadlines"), 0, -1, withscores=True)

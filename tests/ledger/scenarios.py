@@ -7,8 +7,9 @@ import pytest
 
 from app.core.errors import DependencyDown, HoldConflict
 from app.core.gcra import UNITS
-from app.core.ledger_types import Admitted, GrantResult, HoldState, Receipt, RefusalReason, Refused, Terms
+from app.core.ledger_types import Admitted, Entry, GrantResult, HoldState, Receipt, RefusalReason, Refused, Terms
 from app.core.month import month_ends_s, month_of
+from app.stores.redis_ledger import written_entry
 from tests.ledger.lab import HOLD_PARTS, RETAIN_MS, TTL_MS, Lab, limits
 
 LARGEST = 2**53 - 1
@@ -294,8 +295,7 @@ def a_debt_is_paid_first(lab: Lab) -> None:
     """What a rebuild found spent beyond the grants is explicit, and new credit pays it first."""
     lab.grant(100)
     lab.raw.hset(lab.key("account"), mapping={"granted": 100, "available": 0, "captured": 150, "debt": 50})
-    entry = {"kind": "capture", "id": "old", "amount": 150, "tokens": 1, "details": "{}"}
-    lab.raw.xadd(lab.key("journal"), entry)
+    lab.raw.xadd(lab.key("journal"), written_entry(Entry("capture", "old", 150, 1, "{}")))
     assert refused(lab.admit("h1", 1)) is RefusalReason.INSUFFICIENT
     assert lab.grant(30, "g2") is GrantResult.GRANTED
     assert (lab.state().balance.debt, lab.state().balance.available) == (20, 0)
@@ -322,12 +322,12 @@ def a_clock_that_steps_back(lab: Lab) -> None:
     terms = Terms(project=limits(requests=(60, 3)))
     assert held(lab.admit("h1", 1, terms=terms))
     assert held(lab.admit("h2", 1, terms=terms))
-    moment = int(lab.raw.hget(lab.key("limits"), "requests.at_us") or 0)
+    moment = lab.buckets()["requests"].at_us
     lab.advance(-3_600_000_000)
     assert held(lab.admit("h3", 1, terms=terms))
     assert refused(lab.admit("h4", 1, terms=terms)) is RefusalReason.RATE_LIMITED
     assert lab.reap() == (0, 0)
-    assert int(lab.raw.hget(lab.key("limits"), "requests.at_us") or 0) >= moment
+    assert lab.buckets()["requests"].at_us >= moment
     lab.advance(3_600_000_000)
     assert refused(lab.admit("h4", 1, terms=terms)) is RefusalReason.RATE_LIMITED
     lab.advance(1_000_000)

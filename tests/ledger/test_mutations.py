@@ -49,8 +49,8 @@ MUTATIONS = (
     Mutation(
         "a key's name is made inside",
         s.touches_only_declared_keys,
-        "call('XADD', KEYS[5], '*', 'kind', 'hold'",
-        "call('XADD', 'eg:' .. string.match(KEYS[1], '{.*}') .. ':journal', '*', 'kind', 'hold'",
+        "call('XADD', KEYS[5], '*', 'hold'",
+        "call('XADD', 'eg:' .. string.match(KEYS[1], '{.*}') .. ':journal', '*', 'hold'",
     ),
     Mutation(
         "the time is a caller's, an hour behind",
@@ -68,15 +68,14 @@ MUTATIONS = (
     Mutation(
         "a hold without a journal entry",
         s.duplicates,
-        "call('XADD', KEYS[5], '*', 'kind', 'hold', 'id', ARGV[1], 'amount', ARGV[2], 'tokens', ARGV[3], "
-        "'details', ARGV[5])",
+        "call('XADD', KEYS[5], '*', 'hold', ARGV[1], 'of', identity)",
         "",
     ),
     Mutation(
         "a capture without a look at the state",
         s.duplicates,
-        "string.sub(record, 1, 2) == 'o|' then\n  local amount, tokens, details = string.match(record, '^o|",
-        "true then\n  local amount, tokens, details = string.match(record, '^%l|",
+        "string.sub(record, 1, 2) == 'o|' then\n  local amount, tokens = string.match(record, '^o|",
+        "true then\n  local amount, tokens = string.match(record, '^%l|",
     ),
     Mutation(
         "a late capture is charged",
@@ -101,12 +100,13 @@ MUTATIONS = (
         "a refused request fills the bucket",
         s.limits_are_exact,
         "if worst_us > 0 then\n  return",
-        "if worst_us > 0 then\n  call('HSET', KEYS[2], unpack(changes))\n  return",
+        "if worst_us > 0 then\n  call('HSET', KEYS[1], 'limits', string.format('%d %d %d %d', unpack(buckets, 1, 4)))"
+        "\n  return",
     ),
     Mutation(
         "a release keeps the rate's tokens",
         s.limits_are_exact,
-        "changes = levels_given_back(KEYS[2], hold)\n  mark, kind = 'r'",
+        "changes = give_back_limits(account, KEYS[2], {hold})\n  mark, kind = 'r'",
         "mark, kind = 'r'",
     ),
     Mutation(
@@ -128,7 +128,13 @@ MUTATIONS = (
         "if false then\n  return 'am",
     ),
     Mutation("an amount of any kind", s.garbage, "string.find(text, '^%d+$') and tonumber(text)", "tonumber(text)"),
-    Mutation("types are not checked before", s.garbage, "call('ZCARD', KEYS[4])\ncall('XLEN', KEYS[5])\n", ""),
+    Mutation("types are not checked before", s.garbage, "call('ZCARD', KEYS[4])\n\n", ""),
+    Mutation(
+        "a write before the journal's",
+        s.garbage,
+        "call('ZCARD', KEYS[4])\n\n",
+        "call('ZCARD', KEYS[4])\n\ncall('HINCRBY', KEYS[1], 'other', 1)\n",
+    ),
     Mutation("a refund is paid twice", s.refunds, "mark, kind = 'f', 'refund'", "mark, kind = 'c', 'refund'"),
     Mutation("a debt is forgotten", s.a_debt_is_paid_first, "account.debt = account.debt - paid", ""),
 )

@@ -31,7 +31,7 @@ if known then
 end
 
 local account = call('HMGET', KEYS[1], 'available', 'held', 'open_count', 'month_ends_us', 'month',
-  'month_tokens', 'month_nano_usd', 'delinquent')
+  'month_tokens', 'month_nano_usd', 'delinquent', 'limits')
 if account[8] and account[8] ~= '0' then
   return {'delinquent', 0, 0}
 end
@@ -39,25 +39,30 @@ local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 
 -- Rates: GCRA in its leaky bucket form, see app/core/gcra.py.
-local levels, changes, mask, worst, worst_us = {}, {}, 0, 0, 0
+local buckets, levels, mask, worst, worst_us = {0, 0, 0, 0, 0, 0, 0, 0}, {}, 0, 0, 0
+if account[9] then
+  local a, b, c, d = string.match(account[9], BUCKETS)
+  buckets[1], buckets[2], buckets[3], buckets[4] = a + 0, b + 0, c + 0, d + 0
+end
+local of_key = #ARGV > 8 and call('HGET', KEYS[2], ARGV[6])
+if of_key then
+  local a, b, c, d = string.match(of_key, BUCKETS)
+  buckets[5], buckets[6], buckets[7], buckets[8] = a + 0, b + 0, c + 0, d + 0
+end
 for i = 9, #ARGV, 3 do
   local number, rate, burst = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local name = (number > 2 and ARGV[6] .. ':' or '') .. (number % 2 == 1 and 'requests' or 'tokens')
   local cost = number % 2 == 1 and 1 or tokens
   if cost > burst then
     return {'larger_than_burst', number, 0}
   end
-  local stored = call('HMGET', KEYS[2], name .. '.level', name .. '.at_us')
-  local level, at_us = tonumber(stored[1] or 0), tonumber(stored[2] or 0)
-  level = math.max(0, level - math.max(0, now - at_us) * rate)
+  local at_us = buckets[2 * number]
+  local level = math.max(0, buckets[2 * number - 1] - math.max(0, now - at_us) * rate)
   local wait_us = math.ceil((level + cost * UNITS - burst * UNITS) / rate)
   if wait_us > worst_us then
     worst, worst_us = number, wait_us
   end
   levels[#levels + 1] = level
-  local at = #changes
-  changes[at + 1], changes[at + 2] = name .. '.level', level + cost * UNITS
-  changes[at + 3], changes[at + 4] = name .. '.at_us', math.max(at_us, now)
+  buckets[2 * number - 1], buckets[2 * number] = level + cost * UNITS, math.max(at_us, now)
   mask = mask + 2 ^ (number - 1)
 end
 if worst_us > 0 then
@@ -90,20 +95,21 @@ if month_tokens > MAX then
   return {'amount_out_of_range', 0, 0}
 end
 call('ZCARD', KEYS[4])
-call('XLEN', KEYS[5])
 
+-- The journal first: like every other key it has been found to be of its type, or this line fails.
+call('XADD', KEYS[5], '*', 'hold', ARGV[1], 'of', identity)
 call('HSET', KEYS[1], 'available', available - amount, 'held', held + amount,
-  'open_count', (account[3] or 0) + 1, 'month_tokens', month_tokens, 'month_nano_usd', month_nano_usd)
+  'open_count', (account[3] or 0) + 1, 'month_tokens', month_tokens, 'month_nano_usd', month_nano_usd,
+  'limits', string.format('%d %d %d %d', unpack(buckets, 1, 4)))
 if is_new_month then
   call('HSET', KEYS[1], 'month', month, 'month_ends_us', month_ends_us)
 end
-if mask > 0 then
-  call('HSET', KEYS[2], unpack(changes))
+if mask > 3 then
+  call('HSET', KEYS[2], ARGV[6], string.format('%d %d %d %d', unpack(buckets, 5, 8)))
 end
 call('HSET', KEYS[3], ARGV[1], string.format('o|%d|%x|', month, mask) .. identity)
 call('ZADD', KEYS[4], math.floor(now / 1000) + ttl_ms, ARGV[1])
-call('XADD', KEYS[5], '*', 'kind', 'hold', 'id', ARGV[1], 'amount', ARGV[2], 'tokens', ARGV[3], 'details', ARGV[5])
 for position = 1, #levels do
-  levels[position] = changes[4 * position - 2]
+  levels[position] = buckets[2 * ARGV[3 * position + 6] - 1]
 end
 return {'held', amount, tokens, unpack(levels)}

@@ -28,5 +28,5 @@ account.granted = account.granted + amount
 credit(account, amount)
 write_account(KEYS[1], account)
 redis.call('HSET', KEYS[2], grant_id, ARGV[2] .. '|' .. details)
-write_journal(KEYS[3], 'grant', grant_id, ARGV[2], 0, details)
+write_journal(KEYS[3], 'grant', grant_id, ARGV[2] .. '|0||' .. details)
 return 'granted'

@@ -13,5 +13,5 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], 'delinquent', ARGV[6])
 end
-redis.call('XADD', KEYS[2], '*', 'kind', 'change', 'id', ARGV[4], 'amount', 0, 'tokens', 0, 'details', ARGV[5])
+redis.call('XADD', KEYS[2], '*', 'change', ARGV[4], 'of', '0|0||' .. ARGV[5])
 return 1

@@ -8,5 +8,5 @@ redis.call('ZCARD', KEYS[2])
 redis.call('XLEN', KEYS[3])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
-redis.call('XADD', KEYS[3], '*', 'kind', 'change', 'id', ARGV[3], 'amount', 0, 'tokens', 0, 'details', ARGV[4])
+redis.call('XADD', KEYS[3], '*', 'change', ARGV[3], 'of', '0|0||' .. ARGV[4])
 return 1

@@ -19,7 +19,7 @@ end
 -- An account's money; a missing account is all zeros, a damaged one raises before any write.
 local function read_account(key)
   local stored = redis.call('HMGET', key, 'granted', 'available', 'held', 'captured', 'debt', 'month',
-    'month_tokens', 'month_nano_usd', 'open_count', 'delinquent')
+    'month_tokens', 'month_nano_usd', 'open_count', 'delinquent', 'limits')
   local account = {}
   for i, name in ipairs({'granted', 'available', 'held', 'captured', 'debt', 'month', 'month_tokens',
       'month_nano_usd', 'open_count', 'delinquent'}) do
@@ -29,6 +29,7 @@ local function read_account(key)
     end
     account[name] = number
   end
+  account.limits = stored[11]
   return account
 end
 
@@ -40,13 +41,8 @@ local function read_hold(record)
   end
   return {
     mark = mark, month = tonumber(month), buckets = tonumber(buckets, 16), amount = tonumber(amount),
-    tokens = tonumber(tokens), key_id = key_id, amount_text = amount, tokens_text = tokens,
-    details = string.match(record, '^%l|%d+|%x|%d+|%d+|[^|]*|(.*)$'),
+    tokens = tonumber(tokens), key_id = key_id, identity = string.sub(record, IDENTITY_AT),
   }
-end
-
-local function bucket_names(key_id)
-  return {'requests', 'tokens', key_id .. ':requests', key_id .. ':tokens'}
 end
 
 -- Whether a bit of a mask of four is set.
@@ -54,23 +50,33 @@ local function has(mask, index)
   return math.floor(mask / 2 ^ (index - 1)) % 2 == 1
 end
 
--- The levels that the limits charged by a hold have after it is given back, as HSET arguments.
-local function levels_given_back(key, hold)
-  local names, wanted, costs = bucket_names(hold.key_id), {}, {}
-  for i = 1, 4 do
-    if has(hold.buckets, i) then
-      wanted[#wanted + 1] = names[i] .. '.level'
-      costs[#costs + 1] = (i % 2 == 1) and 1 or hold.tokens
-    end
+local function lowered(buckets, requests, tokens)
+  local level, at_us, token_level, token_at_us = string.match(buckets, BUCKETS)
+  level = math.max(0, level - requests * UNITS)
+  token_level = math.max(0, token_level - tokens * UNITS)
+  return string.format('%d %s %d %s', level, at_us, token_level, token_at_us)
+end
+
+-- Takes what these holds charged out of the project's limits, and answers the keys' limits without
+-- it, as HSET arguments.
+local function give_back_limits(account, key, holds)
+  local requests, tokens, of_project, of_project_tokens = {}, {}, 0, 0
+  for _, hold in ipairs(holds) do
+    local id = hold.key_id
+    of_project = of_project + (has(hold.buckets, 1) and 1 or 0)
+    of_project_tokens = of_project_tokens + (has(hold.buckets, 2) and hold.tokens or 0)
+    requests[id] = (requests[id] or 0) + (has(hold.buckets, 3) and 1 or 0)
+    tokens[id] = (tokens[id] or 0) + (has(hold.buckets, 4) and hold.tokens or 0)
+  end
+  if account.limits then
+    account.limits = lowered(account.limits, of_project, of_project_tokens)
   end
   local changes = {}
-  if #wanted > 0 then
-    local levels = redis.call('HMGET', key, unpack(wanted))
-    for i, level in ipairs(levels) do
-      if level then
-        changes[#changes + 1] = wanted[i]
-        changes[#changes + 1] = math.max(0, tonumber(level) - costs[i] * UNITS)
-      end
+  for id in pairs(requests) do
+    local stored = redis.call('HGET', key, id)
+    if stored then
+      changes[#changes + 1] = id
+      changes[#changes + 1] = lowered(stored, requests[id], tokens[id])
     end
   end
   return changes
@@ -96,10 +102,14 @@ local function write_account(key, account)
     'captured', account.captured, 'debt', account.debt, 'month', account.month,
     'month_tokens', account.month_tokens, 'month_nano_usd', account.month_nano_usd,
     'open_count', account.open_count)
+  if account.limits then
+    redis.call('HSET', key, 'limits', account.limits)
+  end
 end
 
-local function write_journal(key, kind, id, amount, tokens, details)
-  redis.call('XADD', key, '*', 'kind', kind, 'id', id, 'amount', amount, 'tokens', tokens, 'details', details)
+-- A move of money or of a hold, of this amount|tokens|key|details.
+local function write_journal(key, kind, id, identity)
+  redis.call('XADD', key, '*', kind, id, 'of', identity)
 end
 
 -- Raises where a key has another type, before anything is written.

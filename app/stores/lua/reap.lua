@@ -13,7 +13,7 @@ end
 local retain_ms = assert(whole(ARGV[2]), 'no time to remember')
 local records = redis.call('HMGET', KEYS[3], unpack(due))
 local account = read_account(KEYS[1])
-local expired, forgotten, levels = {}, {}, {}
+local expired, forgotten = {}, {}
 for i, hold_id in ipairs(due) do
   local hold = records[i] and read_hold(records[i])
   if hold and hold.mark == 'o' then
@@ -23,23 +23,11 @@ for i, hold_id in ipairs(due) do
     give_back_budget(account, hold)
     hold.id, hold.record = hold_id, 'x' .. string.sub(records[i], 2)
     expired[#expired + 1] = hold
-    for index, name in ipairs(bucket_names(hold.key_id)) do
-      if has(hold.buckets, index) then
-        levels[name .. '.level'] = (levels[name .. '.level'] or 0) + ((index % 2 == 1) and 1 or hold.tokens)
-      end
-    end
   else
     forgotten[#forgotten + 1] = hold_id
   end
 end
-local changes = {}
-for field, given_back in pairs(levels) do
-  local level = redis.call('HGET', KEYS[2], field)
-  if level then
-    changes[#changes + 1] = field
-    changes[#changes + 1] = math.max(0, tonumber(level) - given_back * UNITS)
-  end
-end
+local changes = give_back_limits(account, KEYS[2], expired)
 require_types(KEYS[4], KEYS[5])
 
 if #expired > 0 then
@@ -50,7 +38,7 @@ if #expired > 0 then
   for _, hold in ipairs(expired) do
     redis.call('HSET', KEYS[3], hold.id, hold.record)
     redis.call('ZADD', KEYS[4], now_ms + retain_ms, hold.id)
-    write_journal(KEYS[5], 'expire', hold.id, hold.amount_text, hold.tokens_text, hold.details)
+    write_journal(KEYS[5], 'expire', hold.id, hold.identity)
   end
 end
 if #forgotten > 0 then

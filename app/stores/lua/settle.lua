@@ -10,7 +10,7 @@ local record = call('HGET', KEYS[3], hold_id)
 
 -- The way of almost every request, flat for the sake of speed.
 if verb == 'capture' and record and string.sub(record, 1, 2) == 'o|' then
-  local amount, tokens, details = string.match(record, '^o|%d+|%x|(%d+)|(%d+)|[^|]*|(.*)$')
+  local amount, tokens = string.match(record, '^o|%d+|%x|(%d+)|(%d+)|')
   if amount ~= ARGV[3] then
     return {'hold_conflict'}
   end
@@ -20,14 +20,14 @@ if verb == 'capture' and record and string.sub(record, 1, 2) == 'o|' then
     error('the account is damaged')
   end
   call('ZCARD', KEYS[4])
-  call('XLEN', KEYS[5])
   local time = call('TIME')
   local forgotten_ms = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4])
 
+  -- The journal first: like every other key it has been found to be of its type, or this line fails.
+  call('XADD', KEYS[5], '*', 'capture', hold_id, 'of', string.sub(record, IDENTITY_AT))
   call('HSET', KEYS[1], 'held', held, 'captured', captured, 'open_count', account[3] - 1)
   call('HSET', KEYS[3], hold_id, 'c' .. string.sub(record, 2))
   call('ZADD', KEYS[4], forgotten_ms, hold_id)
-  call('XADD', KEYS[5], '*', 'kind', 'capture', 'id', hold_id, 'amount', amount, 'tokens', tokens, 'details', details)
   return {'captured', tonumber(amount), tonumber(tokens)}
 end
 
@@ -68,16 +68,13 @@ if (verb == 'release' or verb == 'undelivered') and hold.mark == 'o' then
   account.held = account.held - amount
   credit(account, amount)
   give_back_budget(account, hold)
-  changes = levels_given_back(KEYS[2], hold)
+  changes = give_back_limits(account, KEYS[2], {hold})
   mark, kind = 'r', 'release'
-elseif verb == 'undelivered' and hold.mark == 'c' then
-  if account.granted + amount > MAX then
-    return {'amount_out_of_range'}
-  end
+elseif verb == 'undelivered' and hold.mark == 'c' and account.granted + amount <= MAX then
   account.granted = account.granted + amount
   credit(account, amount)
   give_back_budget(account, hold)
-  changes = levels_given_back(KEYS[2], hold)
+  changes = give_back_limits(account, KEYS[2], {hold})
   mark, kind = 'f', 'refund'
 elseif verb == 'capture' and hold.mark == 'x' then
   mark, kind = 'l', 'forfeit'
@@ -91,6 +88,6 @@ if mark then
     redis.call('HSET', KEYS[2], unpack(changes))
   end
   remember(mark .. string.sub(record, 2))
-  write_journal(KEYS[5], kind, hold_id, hold.amount_text, hold.tokens_text, hold.details)
+  write_journal(KEYS[5], kind, hold_id, hold.identity)
 end
 return {STATES[mark or hold.mark], hold.amount, hold.tokens}
