@@ -10,7 +10,7 @@ import numpy as np
 from ray import serve
 
 from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, InvalidEngineReply
-from app.core.packing import EmbedReply, unpack_items
+from app.core.packing import EmbedReply, Shares, unpack_items
 from app.core.settings import ModelSettings
 from app.core.tier_queue import TierQueue
 from app.core.tiers import Tier
@@ -51,7 +51,10 @@ class Embedder:
         )
         self._loop = EngineLoop(
             engine,
-            TierQueue(max_queued_tokens=model.engine.max_queued_tokens),
+            TierQueue(
+                max_queued_tokens=model.engine.max_queued_tokens,
+                min_shares_thousandths=model.engine.min_shares.by_tier(),
+            ),
             bounds=bounds,
             model_id=model.id,
             metrics=RayMetrics(),
@@ -65,10 +68,11 @@ class Embedder:
         """A first vector, so that a replica that cannot compute never counts as ready."""
         await self._loop.embed([np.zeros(8, np.int32)], tier=Tier.PRIORITY, timeout_ms=60_000)
 
-    async def embed(self, lengths: bytes, ids: bytes, tier: str, timeout_ms: int) -> EmbedReply:
+    async def embed(self, lengths: bytes, ids: bytes, tier: str, timeout_ms: int, shares: Shares = ()) -> EmbedReply:
         """Compute packed items (see ``app.core.packing``); failures come back as values."""
         try:
-            vectors = await self._loop.embed(unpack_items(lengths, ids), tier=Tier(tier), timeout_ms=timeout_ms)
+            items = unpack_items(lengths, ids)
+            vectors = await self._loop.embed(items, tier=Tier(tier), timeout_ms=timeout_ms, shares=shares)
         except EngineError as error:
             return EmbedReply(None, error.fault.value, error.message)
         except CapacityExceeded as error:

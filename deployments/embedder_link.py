@@ -17,7 +17,7 @@ from app.core.errors import (
     InvalidEngineReply,
     ModelProvisioning,
 )
-from app.core.packing import EmbedReply
+from app.core.packing import EmbedReply, Shares
 from app.core.ports import Metrics
 from app.core.tiers import Tier
 
@@ -51,7 +51,7 @@ class RayEmbedderLink:
         """Whether a replica answered lately."""
         return self._ready
 
-    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, timeout_ms: int) -> bytes:
+    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, shares: Shares, timeout_ms: int) -> bytes:
         """Send packed items to a replica; once more, elsewhere, when that replica dies meanwhile.
 
         Sending twice is safe: a vector costs only time, and what it costs in money is settled
@@ -60,13 +60,13 @@ class RayEmbedderLink:
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 try:
-                    reply = await self._send(lengths, ids, tier, timeout_ms)
+                    reply = await self._send(lengths, ids, tier, timeout_ms, shares)
                     lost = reply.failure == EngineFault.DEAD
                 except RayActorError as error:
                     self._lost_replica(str(error))
                     lost = True
                 if lost:
-                    reply = await self._send(lengths, ids, tier, timeout_ms)
+                    reply = await self._send(lengths, ids, tier, timeout_ms, shares)
         except TimeoutError:
             raise DeadlineExceeded("No vector was computed before the deadline; nothing was charged.") from None
         except RayActorError as error:
@@ -83,8 +83,8 @@ class RayEmbedderLink:
             raise _failure(reply)
         return reply.vectors
 
-    async def _send(self, lengths: bytes, ids: bytes, tier: Tier, timeout_ms: int) -> EmbedReply:
-        reply = await self._handle.embed.remote(lengths, ids, tier.value, timeout_ms)
+    async def _send(self, lengths: bytes, ids: bytes, tier: Tier, timeout_ms: int, shares: Shares) -> EmbedReply:
+        reply = await self._handle.embed.remote(lengths, ids, tier.value, timeout_ms, shares)
         if not isinstance(reply, EmbedReply):
             raise InvalidEngineReply("The model's replica answered something that is not a reply. Tell the operator.")
         return reply

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import EmbedgateError
-from app.core.packing import TokenIds, unpack_items
+from app.core.packing import Shares, TokenIds, unpack_items
 from app.core.tiers import Tier
 
 
@@ -51,14 +51,16 @@ class FakeLink:
     def __init__(self, dimensions: int = 384) -> None:
         self.dimensions = dimensions
         self.calls: list[tuple[Tier, list[list[int]]]] = []
+        self.shares: list[list[tuple[str, int]]] = []
         self.is_ready = True
         self.error: EmbedgateError | Exception | None = None
         self.reply: bytes | None = None
         self.gate: Callable[[], Awaitable[object]] | None = None
         self.cancelled = 0
 
-    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, timeout_ms: int) -> bytes:
+    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, shares: Shares, timeout_ms: int) -> bytes:
         items = unpack_items(lengths, ids)
+        self.shares.append(list(shares))
         self.calls.append((tier, [item.tolist() for item in items]))
         try:
             if self.gate is not None:

@@ -1,17 +1,22 @@
 """How token ids and vectors travel between gateway and embedder: bytes, nothing else.
 
 A call carries ``n`` items as two little-endian int32 arrays: the ``n`` lengths, and all token
-ids one after the other. The answer is ``n × dimensions`` little-endian float32. Both ends
+ids one after the other; and whose they are, so that projects get fair shares. The answer is
+``n × dimensions`` little-endian float32. Both ends
 assert what they pack and what they unpack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import InvalidEngineReply
+
+Shares = Sequence[tuple[str, int]]
+"""Whose items travel in a call: project and number of items, run after run, in the items' order."""
 
 TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``."""
@@ -46,6 +51,17 @@ def unpack_items(lengths: bytes, ids: bytes) -> list[TokenIds]:
     if len(counts) == 0 or int(counts.min()) < 1 or int(counts.sum()) != len(flat):
         raise ValueError(f"{len(counts)} lengths do not describe {len(flat)} token ids. This is a bug.")
     return np.split(flat, np.cumsum(counts)[:-1])
+
+
+def shares_of(projects: Iterable[str]) -> list[tuple[str, int]]:
+    """Runs of the same project."""
+    return [(project, sum(1 for _ in run)) for project, run in groupby(projects)]
+
+
+def projects_of(shares: Shares, *, count: int) -> list[str]:
+    """The project of each of ``count`` items; "" for those that no share names."""
+    named = [project for project, number in shares for _ in range(number)]
+    return [*named[:count], *[""] * (count - len(named))]
 
 
 def unpack_vectors(reply: bytes, *, count: int, dimensions: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from app.core.ledger_types import (
     Settlement,
     Terms,
 )
-from app.core.packing import TokenIds, Vector
+from app.core.packing import Shares, TokenIds, Vector
 from app.core.rates import Rates
 from app.core.tiers import Tier
 
@@ -47,7 +47,9 @@ class EmbedderPool(Protocol):
     def is_ready(self) -> bool:
         """Whether a replica answered lately."""
 
-    def submit(self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int) -> "Sequence[Future[Vector]]":
+    def submit(
+        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, timeout_ms: int
+    ) -> "Sequence[Future[Vector]]":
         """Have items computed; one future each, in order.
 
         A future ends with a vector of length one or an ``EmbedgateError``. Cancelling it
@@ -65,7 +67,7 @@ class EmbedderLink(Protocol):
     def is_ready(self) -> bool:
         """Whether a replica answered lately."""
 
-    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, timeout_ms: int) -> bytes:
+    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, shares: Shares, timeout_ms: int) -> bytes:
         """Send packed items (see ``app.core.packing``) and get packed vectors.
 
         Raises:

@@ -1,19 +1,20 @@
-"""The order in which an embedder replica works: strict tier precedence, first come first served within a tier.
+"""The order in which an embedder replica works.
+
+Between tiers: strict precedence, but each lower tier is owed a minimum share of the tokens that are
+computed while it waits, so that none starves. Within a tier: fair shares among projects by tokens,
+see :mod:`app.core.fair_queue`.
 
 Pure and not thread-safe: the engine's owner holds the lock. Time is an argument.
 """
 
 import math
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.core.errors import CapacityExceeded
+from app.core.fair_queue import FairQueue
 from app.core.packing import TokenIds
 from app.core.tiers import Tier
-
-_TOMBSTONES = 64
-"""Cancelled items that a lane may keep besides as many as it has living ones."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +27,8 @@ class QueuedItem:
         queued_at_s: monotonic clock at arrival.
         deadline_s: monotonic clock after which nobody waits for the answer.
         owner: whoever is told of the outcome; the queue never looks at it.
+        flow: the project that it is of.
+        weight: of the project among those of its tier, from 1.
     """
 
     token_ids: TokenIds
@@ -33,53 +36,53 @@ class QueuedItem:
     queued_at_s: float
     deadline_s: float
     owner: object
+    flow: str = ""
+    weight: int = 1
     is_queued: bool = field(default=False)
+
+    @property
+    def tokens(self) -> int:
+        """What it costs the engine."""
+        return len(self.token_ids)
 
 
 class TierQueue:
     """Bounded queue of :class:`QueuedItem`.
 
     Args:
-        max_queued_tokens: items past this bound are refused.
+        max_queued_tokens: of each tier; items past this bound are refused.
+        min_shares_thousandths: of all tokens computed while a tier waits, what it is owed at least,
+            whatever more urgent ones want; a tier that is left out may starve.
     """
 
-    def __init__(self, *, max_queued_tokens: int) -> None:
+    def __init__(self, *, max_queued_tokens: int, min_shares_thousandths: Mapping[Tier, int]) -> None:
         self._max_queued_tokens = max_queued_tokens
-        self._lanes: dict[Tier, deque[QueuedItem]] = {tier: deque() for tier in Tier}
-        self._live: dict[Tier, int] = dict.fromkeys(Tier, 0)
-        self._queued_tokens = 0
-        self._queued_items = 0
+        self._min_shares = dict(min_shares_thousandths)
+        self._lanes: dict[Tier, FairQueue[QueuedItem]] = {tier: FairQueue() for tier in Tier}
+        self._owed_thousandths: dict[Tier, int] = dict.fromkeys(Tier, 0)
 
     def __len__(self) -> int:
-        return self._queued_items
+        return sum(map(len, self._lanes.values()))
 
     @property
     def queued_tokens(self) -> int:
         """Tokens that wait, cancelled items excluded."""
-        return self._queued_tokens
+        return sum(lane.tokens for lane in self._lanes.values())
 
     def push(self, item: QueuedItem) -> None:
-        """Append an item to its tier's lane.
+        """Append an item to its project's part of its tier.
 
         Raises:
-            CapacityExceeded: the bound is reached.
+            CapacityExceeded: the tier's bound is reached.
         """
-        tokens = len(item.token_ids)
-        if self._queued_tokens and self._queued_tokens + tokens > self._max_queued_tokens:
+        lane = self._lanes[item.tier]
+        if lane.tokens and lane.tokens + item.tokens > self._max_queued_tokens:
             raise CapacityExceeded("The model's queue is full; try again shortly.", retry_after_s=1)
-        self._lanes[item.tier].append(item)
-        item.is_queued = True
-        self._live[item.tier] += 1
-        self._queued_tokens += tokens
-        self._queued_items += 1
+        lane.push(item)
 
     def cancel(self, item: QueuedItem) -> None:
         """Withdraw an item; its place is free at once. One that does not wait here is left alone."""
-        if item.is_queued:
-            self._forget(item)
-            lane, live = self._lanes[item.tier], self._live[item.tier]
-            if len(lane) > 2 * live + _TOMBSTONES:
-                self._lanes[item.tier] = deque(i for i in lane if i.is_queued)
+        self._lanes[item.tier].cancel(item)
 
     def take(self, *, max_items: int, max_tokens: int, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
         """Take one engine step's worth.
@@ -89,51 +92,50 @@ class TierQueue:
         tier is never spread over more steps than it fills by itself.
 
         Returns:
-            ``(step, expired)``: what to compute, most urgent first, and what came too late.
+            ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
         """
-        waiting = self._queued_items
-        steps = max(1, math.ceil(waiting / max_items), math.ceil(self._queued_tokens / max_tokens))
-        share = max(math.ceil(waiting / steps), self._urgent_share(max_items))
+        steps = max(1, math.ceil(len(self) / max_items), math.ceil(self.queued_tokens / max_tokens))
+        share = max(math.ceil(len(self) / steps), self._urgent_share(max_items))
         step: list[QueuedItem] = []
         expired: list[QueuedItem] = []
         tokens = 0
-        for item in self._in_order():
+        while (tier := self._next_tier()) is not None:
+            lane = self._lanes[tier]
+            item = lane.head()
+            assert item is not None, "a tier that is next has a head"
             if item.deadline_s <= now_s:
-                expired.append(self._pop(item))
+                expired.append(lane.skip())
                 continue
-            if step and (len(step) >= share or tokens + len(item.token_ids) > max_tokens):
+            if step and (len(step) >= share or tokens + item.tokens > max_tokens):
                 break
-            tokens += len(item.token_ids)
-            step.append(self._pop(item))
+            tokens += item.tokens
+            step.append(lane.pop())
+            self._account(item)
         return step, expired
-
-    def _urgent_share(self, max_items: int) -> int:
-        urgent = next((live for live in self._live.values() if live), 0)
-        return math.ceil(urgent / math.ceil(urgent / max_items)) if urgent else 0
 
     def drain(self) -> list[QueuedItem]:
         """Empty the queue, for a replica that can serve no more."""
-        return [self._pop(item) for item in self._in_order()]
+        return [item for lane in self._lanes.values() for item in lane.drain()]
 
-    def _in_order(self) -> Iterator[QueuedItem]:
-        for tier in Tier:
-            lane = self._lanes[tier]
-            while lane:
-                head = lane[0]
-                if not head.is_queued:
-                    lane.popleft()
-                    continue
-                yield head
+    def _next_tier(self) -> Tier | None:
+        """A tier whose minimum share covers its next item, or else the most urgent that waits."""
+        first: Tier | None = None
+        for tier, lane in self._lanes.items():
+            head = lane.head()
+            if head is None:
+                self._owed_thousandths[tier] = 0  # a share is owed to those who wait
+            elif first is None:
+                first = tier
+            elif self._owed_thousandths[tier] >= 1000 * head.tokens:
+                return tier
+        return first
 
-    def _pop(self, item: QueuedItem) -> QueuedItem:
-        popped = self._lanes[item.tier].popleft()
-        assert popped is item, "only a lane's head may be popped. This is a bug."
-        self._forget(item)
-        return item
+    def _account(self, taken: QueuedItem) -> None:
+        for tier, share in self._min_shares.items():
+            if len(self._lanes[tier]) or tier is taken.tier:
+                self._owed_thousandths[tier] += share * taken.tokens
+        self._owed_thousandths[taken.tier] = max(0, self._owed_thousandths[taken.tier] - 1000 * taken.tokens)
 
-    def _forget(self, item: QueuedItem) -> None:
-        item.is_queued = False
-        self._live[item.tier] -= 1
-        self._queued_tokens -= len(item.token_ids)
-        self._queued_items -= 1
-        assert self._queued_tokens >= 0 and self._queued_items >= 0, "queue counts went negative. This is a bug."
+    def _urgent_share(self, max_items: int) -> int:
+        urgent = next((len(lane) for lane in self._lanes.values() if len(lane)), 0)
+        return math.ceil(urgent / math.ceil(urgent / max_items)) if urgent else 0

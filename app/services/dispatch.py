@@ -1,18 +1,19 @@
 """Calls from a gateway to the replicas of one model: what waits for one tier travels together.
 
-A lane per tier. Everything that arrives in one turn of the event loop, or while the lane's calls
-are under way, leaves in one call, bounded in items and tokens; an idle lane sends at once.
+A lane per tier, shared fairly among projects. Everything that arrives in one turn of the event
+loop, or while the lane's calls are under way, leaves in one call, bounded in items and tokens; an
+idle lane sends at once.
 A call never mixes tiers, so an answer never waits for a lower tier's work.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.core import metric_names as names
 from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError
-from app.core.packing import TokenIds, Vector, pack_items, unpack_vectors
+from app.core.fair_queue import FairQueue
+from app.core.packing import TokenIds, Vector, pack_items, shares_of, unpack_vectors
 from app.core.ports import EmbedderLink, Metrics
 from app.core.tiers import Tier
 
@@ -32,6 +33,13 @@ class _Waiting:
     token_ids: TokenIds
     future: asyncio.Future[Vector]
     deadline_s: float
+    flow: str
+    weight: int = 1
+    is_queued: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids)
 
 
 class _Lane:
@@ -39,17 +47,17 @@ class _Lane:
 
     def __init__(self, tier: Tier, dispatcher: "Dispatcher") -> None:
         self.tier = tier
-        self.waiting: deque[_Waiting] = deque()
-        self.waiting_tokens = 0
+        self.waiting: FairQueue[_Waiting] = FairQueue()
         self.calls: set[asyncio.Task[None]] = set()
         self.pump_scheduled = False
         self._dispatcher = dispatcher
 
     def push(self, waiting: Sequence[_Waiting], tokens: int) -> None:
-        if self.waiting_tokens and self.waiting_tokens + tokens > self._dispatcher.bounds.max_waiting_tokens:
+        if self.waiting.tokens and self.waiting.tokens + tokens > self._dispatcher.bounds.max_waiting_tokens:
             raise CapacityExceeded("More waits for this model than can be computed in time.", retry_after_s=2)
-        self.waiting.extend(waiting)
-        self.waiting_tokens += tokens
+        for one in waiting:
+            self.waiting.push(one)
+            one.future.add_done_callback(lambda _, one=one: self.waiting.cancel(one))  # type: ignore[misc]
         self.schedule_pump()
 
     def schedule_pump(self) -> None:
@@ -59,7 +67,7 @@ class _Lane:
 
     def _pump(self) -> None:
         self.pump_scheduled = False
-        while self.waiting and len(self.calls) < self._dispatcher.bounds.max_calls:
+        while len(self.waiting) and len(self.calls) < self._dispatcher.bounds.max_calls:
             load = self._take_load()
             if load:
                 task = asyncio.create_task(self._dispatcher.send(load, self.tier))
@@ -71,15 +79,14 @@ class _Lane:
         bounds = self._dispatcher.bounds
         load: list[_Waiting] = []
         tokens = 0
-        while self.waiting and len(load) < bounds.max_items:
-            head = self.waiting[0]
-            if not head.future.done():
-                tokens += len(head.token_ids)
-                if load and tokens > bounds.max_tokens:
-                    break
-                load.append(head)
-            self.waiting.popleft()
-            self.waiting_tokens -= len(head.token_ids)
+        while (head := self.waiting.head()) is not None and len(load) < bounds.max_items:
+            if head.future.done():  # its callback comes in the next turn
+                self.waiting.cancel(head)
+                continue
+            tokens += head.tokens
+            if load and tokens > bounds.max_tokens:
+                break
+            load.append(self.waiting.pop())
         return load
 
     def _on_call_done(self, task: asyncio.Task[None]) -> None:
@@ -122,7 +129,9 @@ class Dispatcher:
         """Whether a replica answered lately."""
         return self._link.is_ready
 
-    def submit(self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int) -> list[asyncio.Future[Vector]]:
+    def submit(
+        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, timeout_ms: int
+    ) -> list[asyncio.Future[Vector]]:
         """Queue items for the tier's next call; one future each, in order.
 
         Raises:
@@ -130,7 +139,7 @@ class Dispatcher:
         """
         loop = asyncio.get_running_loop()
         deadline_s = self._clock_s() + timeout_ms / 1000
-        waiting = [_Waiting(item, loop.create_future(), deadline_s) for item in items]
+        waiting = [_Waiting(item, loop.create_future(), deadline_s, project_id) for item in items]
         self._lanes[tier].push(waiting, sum(map(len, items)))
         return [w.future for w in waiting]
 
@@ -152,7 +161,8 @@ class Dispatcher:
             if timeout_ms <= 0:
                 raise DeadlineExceeded("No vector was computed before the deadline; nothing was charged. Try again.")
             lengths, ids = pack_items([w.token_ids for w in load])
-            reply = await self._link.call(lengths, ids, tier=tier, timeout_ms=timeout_ms)
+            shares = shares_of(w.flow for w in load)
+            reply = await self._link.call(lengths, ids, tier=tier, shares=shares, timeout_ms=timeout_ms)
             vectors = unpack_vectors(reply, count=len(load), dimensions=self._dimensions)
         except EmbedgateError as error:
             _fail(load, error)

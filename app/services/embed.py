@@ -127,7 +127,7 @@ class EmbedService:
                 asked = _admission_request(request, context, charged_tokens, cached_tokens)
                 hold = await self._admission.admit(asked)
                 stages.lap("admit")
-                await self._compute_under(hold, runtime, found, missing, context.tier, deadline)
+                await self._compute_under(hold, runtime, found, missing, context, deadline)
                 stages.lap("embed")
         except TimeoutError:
             raise DeadlineExceeded(
@@ -176,7 +176,7 @@ class EmbedService:
         runtime: ModelRuntime,
         found: dict[CacheKey, Vector],
         missing: dict[CacheKey, TokenIds],
-        tier: Tier,
+        context: EmbedContext,
         deadline: asyncio.Timeout,
     ) -> None:
         """Fill ``found`` with what is missing; any failure, cancellation too, releases the hold.
@@ -189,7 +189,10 @@ class EmbedService:
             may_join = True
             while left:
                 remaining_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
-                left = await self._compute_once(runtime, found, left, tier, timeout_s=remaining_s, may_join=may_join)
+                left = await self._compute_once(
+                    runtime, found, left, context.tier,
+                    project_id=context.project.project_id, timeout_s=remaining_s, may_join=may_join,
+                )  # fmt: skip
                 may_join = False
         except BaseException:
             await asyncio.shield(hold.release())
@@ -202,6 +205,7 @@ class EmbedService:
         missing: dict[CacheKey, TokenIds],
         tier: Tier,
         *,
+        project_id: str,
         timeout_s: float,
         may_join: bool,
     ) -> dict[CacheKey, TokenIds]:
@@ -218,7 +222,7 @@ class EmbedService:
             if flights:
                 self._metrics.count(names.CACHE_ITEMS, len(flights), model=runtime.card.model_id, outcome="joined")
             timeout_ms = max(1, int(timeout_s * 1000))
-            futures = runtime.pool.submit(list(own.values()), tier=tier, timeout_ms=timeout_ms)
+            futures = runtime.pool.submit(list(own.values()), tier=tier, project_id=project_id, timeout_ms=timeout_ms)
             for key, future in zip(own, futures, strict=True):
                 flights[key] = self._cache.start(key, tier, future)  # type: ignore[arg-type]
             await asyncio.wait([flight.future for flight in flights.values()])

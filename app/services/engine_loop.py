@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.core import metric_names as names
 from app.core.errors import DeadlineExceeded, EmbedgateError, EngineError, EngineFault
-from app.core.packing import TokenIds, check_norms
+from app.core.packing import Shares, TokenIds, check_norms, projects_of
 from app.core.ports import Metrics
 from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
@@ -116,7 +116,9 @@ class EngineLoop:
         if began_s is not None and self._clock_s() - began_s > self._bounds.hang_after_s:
             raise EngineError(f"An engine step takes over {self._bounds.hang_after_s} s.", fault=EngineFault.DEAD)
 
-    async def embed(self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int) -> NDArray[np.float32]:
+    async def embed(
+        self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int, shares: Shares = ()
+    ) -> NDArray[np.float32]:
         """Compute items that travelled together; leaving early withdraws what has not begun.
 
         Raises:
@@ -126,7 +128,12 @@ class EngineLoop:
         now_s = self._clock_s()
         future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         call = _Call(np.empty((len(items), self._engine.dimensions), np.float32), len(items), future)
-        queued = [QueuedItem(item, tier, now_s, now_s + timeout_ms / 1000, call) for item in items]
+        deadline_s = now_s + timeout_ms / 1000
+        projects = projects_of(shares, count=len(items))
+        queued = [
+            QueuedItem(item, tier, now_s, deadline_s, call, project)
+            for item, project in zip(items, projects, strict=True)
+        ]
         call.rows = {id(item): row for row, item in enumerate(queued)}
         try:
             with self._changed:

@@ -43,7 +43,7 @@ async def house() -> AsyncIterator[tuple[FakeEngine, EngineLoop]]:
     engine = FakeEngine()
     loop = EngineLoop(
         engine,
-        TierQueue(max_queued_tokens=100),
+        TierQueue(max_queued_tokens=100, min_shares_thousandths={}),
         bounds=LoopBounds(max_step_items=4, max_step_tokens=50, hang_after_s=0.2),
         model_id="m",
         metrics=RecordingMetrics(),

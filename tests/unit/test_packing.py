@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidEngineReply
-from app.core.packing import cut, pack_items, unpack_items, unpack_vectors
+from app.core.packing import cut, pack_items, projects_of, shares_of, unpack_items, unpack_vectors
 from tests.fakes import fake_vector
 
 items = st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=20), min_size=1, max_size=20)
@@ -49,3 +49,11 @@ def test_a_cut_vector_has_length_one(dimensions: int) -> None:
     assert short.shape == (dimensions,)
     assert np.linalg.norm(short) == pytest.approx(1, abs=1e-6)
     assert np.allclose(short * np.linalg.norm(vector[:dimensions]), vector[:dimensions], atol=1e-6)
+
+
+def test_shares_name_the_project_of_each_item() -> None:
+    projects = ["a", "a", "b", "a"]
+    assert shares_of(projects) == [("a", 2), ("b", 1), ("a", 1)]
+    assert projects_of(shares_of(projects), count=4) == projects
+    assert projects_of((), count=2) == ["", ""], "a gateway of an earlier version names nobody"
+    assert projects_of([("a", 9)], count=2) == ["a", "a"]

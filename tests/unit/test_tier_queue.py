@@ -19,14 +19,15 @@ def item(tier: Tier = Tier.DEFAULT, tokens: int = 1, deadline_s: float = 1e9) ->
 class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.queue = TierQueue(max_queued_tokens=200)
+        self.queue = TierQueue(max_queued_tokens=200, min_shares_thousandths={})
         self.model: list[QueuedItem] = []
         self.now_s = 0.0
 
     @rule(tier=st.sampled_from(list(Tier)), tokens=st.integers(1, 30), lives_s=st.integers(1, 20))
     def push(self, tier: Tier, tokens: int, lives_s: int) -> None:
         new = item(tier, tokens, self.now_s + lives_s)
-        full = self.model and sum(len(i.token_ids) for i in self.model) + tokens > 200
+        waiting = [i.tokens for i in self.model if i.tier is tier]
+        full = waiting and sum(waiting) + tokens > 200
         try:
             self.queue.push(new)
         except CapacityExceeded:
@@ -69,7 +70,7 @@ TestQueue = QueueMachine.TestCase
 
 
 def test_steps_are_even() -> None:
-    queue = TierQueue(max_queued_tokens=10_000)
+    queue = TierQueue(max_queued_tokens=10_000, min_shares_thousandths={})
     for _ in range(68):
         queue.push(item())
     sizes = []
@@ -79,13 +80,13 @@ def test_steps_are_even() -> None:
 
 
 def test_an_item_larger_than_a_step_goes_alone() -> None:
-    queue = TierQueue(max_queued_tokens=10)
+    queue = TierQueue(max_queued_tokens=10, min_shares_thousandths={})
     queue.push(item(tokens=50))
     assert len(queue.take(max_items=4, max_tokens=10, now_s=0)[0]) == 1
 
 
 def test_the_most_urgent_tier_is_not_spread_because_of_what_waits_behind_it() -> None:
-    queue = TierQueue(max_queued_tokens=1_000_000)
+    queue = TierQueue(max_queued_tokens=1_000_000, min_shares_thousandths={})
     for _ in range(8):
         queue.push(item(Tier.PRIORITY, tokens=12))
     for _ in range(10):
@@ -95,17 +96,17 @@ def test_the_most_urgent_tier_is_not_spread_because_of_what_waits_behind_it() ->
 
 
 def test_cancelled_items_do_not_pile_up_in_a_starved_lane() -> None:
-    queue = TierQueue(max_queued_tokens=1_000_000)
+    queue = TierQueue(max_queued_tokens=1_000_000, min_shares_thousandths={})
     queue.push(item(Tier.PRIORITY))
     for _ in range(5000):
         waiting = item(Tier.FLEX)
         queue.push(waiting)
         queue.cancel(waiting)
-    assert len(queue._lanes[Tier.FLEX]) < 200
+    assert len(queue._lanes[Tier.FLEX]._flows[""].items) < 200
 
 
 def test_drain_empties_the_queue() -> None:
-    queue = TierQueue(max_queued_tokens=10)
+    queue = TierQueue(max_queued_tokens=10, min_shares_thousandths={})
     queue.push(item(Tier.FLEX))
     queue.push(item(Tier.PRIORITY))
     assert [i.tier for i in queue.drain()] == [Tier.PRIORITY, Tier.FLEX]
@@ -113,7 +114,7 @@ def test_drain_empties_the_queue() -> None:
 
 
 def test_an_item_that_was_never_queued_cannot_be_cancelled_out_of_the_counts() -> None:
-    queue = TierQueue(max_queued_tokens=10)
+    queue = TierQueue(max_queued_tokens=10, min_shares_thousandths={})
     queue.push(item(tokens=8))
     refused = item(tokens=8)
     with pytest.raises(CapacityExceeded):

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from app.core.model_card import MODEL_ID_PATTERN
 from app.core.settings.base import Knobs
 from app.core.settings.replicas import ReplicaSettings
+from app.core.tiers import Tier
 
 
 class ModelSource(Knobs):
@@ -33,6 +34,27 @@ class ModelSource(Knobs):
         return self
 
 
+class MinShareSettings(Knobs):
+    """Of the tokens that a replica computes while a tier waits, what it gets at least, in thousandths."""
+
+    default_thousandths: int = Field(default=100, ge=0, le=500)
+    """The default tier, under a flood of priority."""
+    flex_thousandths: int = Field(default=50, ge=0, le=500)
+    """The flex tier."""
+    batch_thousandths: int = Field(default=20, ge=0, le=500)
+    """Batch jobs."""
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if sum(self.by_tier().values()) > 900:
+            raise ValueError("minimum shares of over 900 thousandths leave nothing to be more urgent with")
+        return self
+
+    def by_tier(self) -> dict[Tier, int]:
+        """The shares by tier; priority needs none."""
+        return {tier: getattr(self, f"{tier.value}_thousandths") for tier in Tier if tier is not Tier.PRIORITY}
+
+
 class EngineSettings(Knobs):
     """How vLLM runs in each replica."""
 
@@ -53,7 +75,9 @@ class EngineSettings(Knobs):
     max_step_items: int = Field(default=64, ge=1, le=4096)
     """Items in one engine step, at most. A priority request waits for at most the step under way."""
     max_queued_tokens: int = Field(default=2_000_000, ge=1024)
-    """Tokens that may wait in a replica before it refuses more."""
+    """Tokens that may wait in a replica, of each tier, before it refuses more."""
+    min_shares: MinShareSettings = MinShareSettings()
+    """What keeps the lower tiers from starving."""
     load_timeout_s: float = Field(default=600, ge=10)
     """A model that takes longer to load counts as hanging: the replica is started anew."""
     hang_after_s: float = Field(default=30, ge=1, le=600)
