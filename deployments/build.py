@@ -118,11 +118,11 @@ def engine_environment(model: ModelSettings) -> dict[str, str]:
     }
     if model.num_gpus == 0:
         # Ray would set the threads from num_cpus, and leave the engine with one.
-        share = max(1, (os.cpu_count() or 1) // model.replicas.max)
+        share = max(1, (os.cpu_count() or 1) // model.replicas.min)
         environment["OMP_NUM_THREADS"] = str(model.engine.cpu_threads or share)
         if model.engine.preload_allocator and (libraries := _preloadable()):
             environment["LD_PRELOAD"] = ":".join(libraries)
-        environment["THP_MEM_ALLOC_ENABLE"] = "1"  # large pages: 4 % faster, see README
+        environment["THP_MEM_ALLOC_ENABLE"] = "1"  # large pages for the weights: 4 % faster
     return environment
 
 

@@ -18,8 +18,11 @@ from typing import Generic, Protocol, TypeVar
 _SCALE = 1_000_000
 """Virtual time of one token at weight 1: integers keep it exact however long the queue lives."""
 
-_TOMBSTONES = 64
-"""Cancelled items, or idle flows, that may be kept besides as many as there are living ones."""
+_TOMBSTONES = 8
+"""Cancelled items that a flow may keep besides as many as it has living ones."""
+
+_IDLE_FLOWS = 64
+"""Idle flows that may be kept besides as many as there were when they were last looked through."""
 
 
 class Flowing(Protocol):
@@ -58,6 +61,7 @@ class FairQueue(Generic[T]):
         self._flows: dict[str, _Flow[T]] = {}
         self._heap: list[tuple[int, int, _Flow[T]]] = []
         self._virtual_time = 0
+        self._look_through_at = _IDLE_FLOWS
         self._arrivals = 0
         self._length = 0
         self._tokens = 0
@@ -91,7 +95,9 @@ class FairQueue(Generic[T]):
             return
         flow = self._flows[item.flow]
         self._drop(flow, item)
-        if len(flow.items) > 2 * flow.live + _TOMBSTONES:
+        if not flow.live:
+            flow.items.clear()
+        elif len(flow.items) > 2 * flow.live + _TOMBSTONES:
             flow.items = deque(i for i in flow.items if i.is_queued)
 
     def head(self) -> T | None:
@@ -156,7 +162,8 @@ class FairQueue(Generic[T]):
 
     def _forget_idle_flows(self) -> None:
         """Flows that do not wait and owe nothing, once there are many."""
-        if len(self._flows) > 2 * len(self._heap) + _TOMBSTONES:
+        if len(self._flows) > self._look_through_at:
             self._flows = {
                 name: flow for name, flow in self._flows.items() if flow.live or flow.virtual_time > self._virtual_time
             }
+            self._look_through_at = 2 * len(self._flows) + _IDLE_FLOWS

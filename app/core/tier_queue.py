@@ -89,7 +89,7 @@ class TierQueue:
 
         Steps are of even size: when more waits than one step holds, the rest is not left to a
         small last step, which would cost the engine nearly as much as a full one. The most urgent
-        tier is never spread over more steps than it fills by itself.
+        tier is never spread over more steps than it fills by itself and what is owed to others.
 
         Returns:
             ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
@@ -109,8 +109,9 @@ class TierQueue:
             if step and (len(step) >= share or tokens + item.tokens > max_tokens):
                 break
             tokens += item.tokens
+            first = next(tier for tier, lane in self._lanes.items() if len(lane))
             step.append(lane.pop())
-            self._account(item)
+            self._account(item, first)
         return step, expired
 
     def drain(self) -> list[QueuedItem]:
@@ -118,23 +119,29 @@ class TierQueue:
         return [item for lane in self._lanes.values() for item in lane.drain()]
 
     def _next_tier(self) -> Tier | None:
-        """A tier whose minimum share covers its next item, or else the most urgent that waits."""
+        """A tier that is owed something, or else the most urgent that waits.
+
+        An item is served before its share has covered it all, and paid off afterwards: saving up
+        for a large one could take longer than anybody waits for it.
+        """
         first: Tier | None = None
         for tier, lane in self._lanes.items():
             head = lane.head()
             if head is None:
-                self._owed_thousandths[tier] = 0  # a share is owed to those who wait
-            elif first is None:
+                continue
+            if first is None:
                 first = tier
-            elif self._owed_thousandths[tier] >= 1000 * head.tokens:
+            elif self._owed_thousandths[tier] > 0:
                 return tier
         return first
 
-    def _account(self, taken: QueuedItem) -> None:
+    def _account(self, taken: QueuedItem, first: Tier) -> None:
+        if taken.tier is not first:
+            self._owed_thousandths[taken.tier] -= 1000 * taken.tokens
         for tier, share in self._min_shares.items():
-            if len(self._lanes[tier]) or tier is taken.tier:
-                self._owed_thousandths[tier] += share * taken.tokens
-        self._owed_thousandths[taken.tier] = max(0, self._owed_thousandths[taken.tier] - 1000 * taken.tokens)
+            owed = self._owed_thousandths[tier] + share * taken.tokens
+            # A share is owed to those who wait; a debt is paid off by whatever is computed.
+            self._owed_thousandths[tier] = owed if len(self._lanes[tier]) and tier is not first else min(0, owed)
 
     def _urgent_share(self, max_items: int) -> int:
         urgent = next((len(lane) for lane in self._lanes.values() if len(lane)), 0)

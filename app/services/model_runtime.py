@@ -26,6 +26,10 @@ INLINE_CHARACTERS = 1024
 waking a thread and getting the interpreter back from it takes longer than that."""
 
 
+INLINE_ITEMS = 16
+"""More are encoded by a thread, however short."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
     """Items as the model will see them. ``cut_items`` were shortened at the caller's wish."""
@@ -62,12 +66,18 @@ class ModelTokenizer:
         Raises:
             InvalidRequest: an id is outside the vocabulary, an item is too long, or all are too many.
         """
-        if isinstance(given, TokenArrays) or sum(map(len, given.items)) > INLINE_CHARACTERS:
+        if not self._is_short(given, input_type):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
                 self._executor, self._tokenize_now, given, input_type, truncate, max_tokens
             )
         return self._tokenize_now(given, input_type, truncate, max_tokens)
+
+    def _is_short(self, given: EmbeddingInput, input_type: InputType | None) -> bool:
+        if isinstance(given, TokenArrays) or len(given.items) > INLINE_ITEMS:
+            return False
+        prompt = self._card.prompts.get(input_type.value, "") if input_type else ""
+        return sum(map(len, given.items)) + len(prompt) * len(given.items) <= INLINE_CHARACTERS
 
     def _tokenize_now(
         self, given: EmbeddingInput, input_type: InputType | None, truncate: Truncate, max_tokens: int

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from app.core import metric_names as names
 from app.core.errors import DependencyDown, EmbedgateError
-from app.core.ledger_types import Settlement
+from app.core.ledger_types import HoldState, Settlement
 from app.core.ports import Ledger, Metrics
 
 logger = logging.getLogger("ray.serve.embedgate")
@@ -62,7 +62,9 @@ class Unsettled:
         while self._waiting:
             for hold_id, (project_id, since_s) in list(self._waiting.items()):
                 try:
-                    await self._ledger.settle(project_id, hold_id, Settlement.UNDELIVERED, 0)
+                    receipt = await self._ledger.settle(project_id, hold_id, Settlement.UNDELIVERED, 0)
+                    if receipt is not None and receipt.state is HoldState.CAPTURED:
+                        logger.error("hold %s of %s stays captured: refund it by hand", hold_id, project_id)
                 except DependencyDown:
                     if self._clock_s() - since_s < self._give_up_s:
                         await asyncio.sleep(_RETRY_S)

@@ -2,6 +2,7 @@
 must pass, and on broken ones, where one of them must fail."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -219,13 +220,22 @@ def garbage(lab: Lab) -> None:
                 lab.capture("h1", 100)
         assert lab.dump() == wrong, f"{part} was of another type, and something was written"
         return_to(lab, before)
-    for field in ("available", "held", "month_tokens"):
-        lab.raw.hset(lab.key("account"), field, "1.5")
+    for field, value in product(("available", "held", "month_tokens", "open_count", "limits"), ("1.5", "x")):
+        lab.raw.hset(lab.key("account"), field, value)
         wrong = lab.dump()
         with pytest.raises(DependencyDown):
             lab.admit("h2", 1)
-        assert lab.dump() == wrong
+        if field in ("held", "open_count"):
+            with pytest.raises(DependencyDown):
+                lab.capture("h1", 100)
+        assert lab.dump() == wrong, f"{field} was {value}, and something was written"
         return_to(lab, before)
+    lab.raw.hdel(lab.key("account"), "open_count")
+    wrong = lab.dump()
+    with pytest.raises(DependencyDown):
+        lab.capture("h1", 100)
+    assert lab.dump() == wrong
+    return_to(lab, before)
 
 
 WITH_LIMITS = Terms(project=limits(requests=(60, 60)))

@@ -128,6 +128,12 @@ MUTATIONS = (
         "if false then\n  return 'am",
     ),
     Mutation("an amount of any kind", s.garbage, "string.find(text, '^%d+$') and tonumber(text)", "tonumber(text)"),
+    Mutation(
+        "a count is written as it comes",
+        s.garbage,
+        "captured % 1 ~= 0 or open_count % 1 ~= 0 then",
+        "captured % 1 ~= 0 then",
+    ),
     Mutation("types are not checked before", s.garbage, "call('ZCARD', KEYS[4])\n\n", ""),
     Mutation(
         "a write before the journal's",

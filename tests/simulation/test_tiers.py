@@ -62,6 +62,31 @@ def test_under_a_flood_of_everything_each_tier_gets_its_minimum_and_priority_the
     assert simulation.share(Tier.PRIORITY) == pytest.approx(0.83, rel=0.01)
 
 
+def test_a_large_item_of_a_lower_tier_is_served_before_its_deadline() -> None:
+    """Saving up for it would take longer than anybody waits: at 2 %, 40 s for 8192 tokens."""
+    simulation = Simulation(SEED)
+
+    def refill(s: Simulation) -> None:
+        s.keep(Tier.PRIORITY, "p", waiting=500)
+        if not len(s.queue._lanes[Tier.BATCH]):
+            s.queue.push(item(Tier.BATCH, "b", 8192, s.now_s, s.now_s + 30))
+
+    simulation.run(600, refill)
+    assert simulation.share(Tier.BATCH) == pytest.approx(0.02, rel=0.1)
+
+
+def test_a_debt_outlives_an_empty_lane() -> None:
+    """Who comes back as soon as its item is done gets its share, and no more than that."""
+    simulation = Simulation(SEED)
+
+    def refill(s: Simulation) -> None:
+        s.keep(Tier.PRIORITY, "p", waiting=500)
+        s.keep(Tier.FLEX, "f", waiting=1)
+
+    simulation.run(300, refill)
+    assert simulation.share(Tier.FLEX) <= 0.051
+
+
 def test_without_minimum_shares_the_lower_tiers_starve() -> None:
     simulation = Simulation(SEED)
     simulation.queue = TierQueue(max_queued_tokens=10**9, min_shares_thousandths={})

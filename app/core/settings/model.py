@@ -67,7 +67,8 @@ class EngineSettings(Knobs):
     memory_fraction: float = Field(default=0.2, gt=0, le=0.98)
     """Share of the device's memory (of the machine's, on CPUs) that the engine may plan with."""
     cpu_threads: int | None = Field(default=None, ge=1, le=256)
-    """Threads of a CPU engine; when left out, its share of the node's cores among ``replicas.max``. Not for GPUs."""
+    """Threads of a CPU engine; when left out, the cores of the deploying machine ÷ ``replicas.min``: set it
+    where replicas have nodes of their own. Not for GPUs."""
     preload_allocator: bool = True
     """Preload Intel's OpenMP runtime, and tcmalloc where it is installed, into a CPU engine: about 8 % faster."""
     max_step_tokens: int = Field(default=8192, ge=64, le=1_048_576)

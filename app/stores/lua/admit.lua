@@ -94,20 +94,25 @@ end
 if month_tokens > MAX then
   return {'amount_out_of_range', 0, 0}
 end
+local open_count = (account[3] or 0) + 1
+if open_count % 1 ~= 0 or month % 1 ~= 0 then
+  error('the account is damaged')
+end
+local of_project = string.format('%d %d %d %d', unpack(buckets, 1, 4))
+local record = string.format('o|%d|%x|', month, mask) .. identity
 call('ZCARD', KEYS[4])
 
 -- The journal first: like every other key it has been found to be of its type, or this line fails.
 call('XADD', KEYS[5], '*', 'hold', ARGV[1], 'of', identity)
 call('HSET', KEYS[1], 'available', available - amount, 'held', held + amount,
-  'open_count', (account[3] or 0) + 1, 'month_tokens', month_tokens, 'month_nano_usd', month_nano_usd,
-  'limits', string.format('%d %d %d %d', unpack(buckets, 1, 4)))
+  'open_count', open_count, 'month_tokens', month_tokens, 'month_nano_usd', month_nano_usd, 'limits', of_project)
 if is_new_month then
   call('HSET', KEYS[1], 'month', month, 'month_ends_us', month_ends_us)
 end
 if mask > 3 then
   call('HSET', KEYS[2], ARGV[6], string.format('%d %d %d %d', unpack(buckets, 5, 8)))
 end
-call('HSET', KEYS[3], ARGV[1], string.format('o|%d|%x|', month, mask) .. identity)
+call('HSET', KEYS[3], ARGV[1], record)
 call('ZADD', KEYS[4], math.floor(now / 1000) + ttl_ms, ARGV[1])
 for position = 1, #levels do
   levels[position] = buckets[2 * ARGV[3 * position + 6] - 1]

@@ -15,8 +15,8 @@ if verb == 'capture' and record and string.sub(record, 1, 2) == 'o|' then
     return {'hold_conflict'}
   end
   local account = call('HMGET', KEYS[1], 'held', 'captured', 'open_count')
-  local held, captured = account[1] - amount, (account[2] or 0) + amount
-  if held < 0 or held % 1 ~= 0 or captured % 1 ~= 0 then
+  local held, captured, open_count = account[1] - amount, (account[2] or 0) + amount, account[3] - 1
+  if held < 0 or held % 1 ~= 0 or captured % 1 ~= 0 or open_count % 1 ~= 0 then
     error('the account is damaged')
   end
   call('ZCARD', KEYS[4])
@@ -25,7 +25,7 @@ if verb == 'capture' and record and string.sub(record, 1, 2) == 'o|' then
 
   -- The journal first: like every other key it has been found to be of its type, or this line fails.
   call('XADD', KEYS[5], '*', 'capture', hold_id, 'of', string.sub(record, IDENTITY_AT))
-  call('HSET', KEYS[1], 'held', held, 'captured', captured, 'open_count', account[3] - 1)
+  call('HSET', KEYS[1], 'held', held, 'captured', captured, 'open_count', open_count)
   call('HSET', KEYS[3], hold_id, 'c' .. string.sub(record, 2))
   call('ZADD', KEYS[4], forgotten_ms, hold_id)
   return {'captured', tonumber(amount), tonumber(tokens)}
