@@ -118,9 +118,7 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: nothing waits.
         """
-        item = self.head()
-        if item is None:
-            raise IndexError("nothing waits")
+        item = self._existing_head()
         virtual_time, _, flow = heappop(self._heap)
         flow.is_listed = False
         flow.items.popleft()
@@ -136,10 +134,12 @@ class FairQueue(Generic[T]):
         return item
 
     def skip(self) -> T:
-        """Take the item that is next without charging its flow: it came too late."""
-        item = self.head()
-        if item is None:
-            raise IndexError("nothing waits")
+        """Take the item that is next without charging its flow: it came too late.
+
+        Raises:
+            IndexError: nothing waits.
+        """
+        item = self._existing_head()
         self._drop(self._flows[item.flow], item)
         return item
 
@@ -147,6 +147,12 @@ class FairQueue(Generic[T]):
         """Empty the queue."""
         while self._length:
             yield self.pop()
+
+    def _existing_head(self) -> T:
+        item = self.head()
+        if item is None:
+            raise IndexError("nothing waits")
+        return item
 
     def _list(self, flow: _Flow[T]) -> None:
         self._arrivals += 1

@@ -109,7 +109,7 @@ class TierQueue:
             if step and (len(step) >= share or tokens + item.tokens > max_tokens):
                 break
             tokens += item.tokens
-            first = next(tier for tier, lane in self._lanes.items() if len(lane))
+            first = self._most_urgent()
             step.append(lane.pop())
             self._account(item, first)
         return step, expired
@@ -124,18 +124,14 @@ class TierQueue:
         An item is served before its share has covered it all, and paid off afterwards: saving up
         for a large one could take longer than anybody waits for it.
         """
-        first: Tier | None = None
-        for tier, lane in self._lanes.items():
-            head = lane.head()
-            if head is None:
-                continue
-            if first is None:
-                first = tier
-            elif self._owed_thousandths[tier] > 0:
-                return tier
-        return first
+        first = self._most_urgent()
+        owed = (t for t, lane in self._lanes.items() if t is not first and len(lane) and self._owed_thousandths[t] > 0)
+        return next(owed, first)
 
-    def _account(self, taken: QueuedItem, first: Tier) -> None:
+    def _most_urgent(self) -> Tier | None:
+        return next((tier for tier, lane in self._lanes.items() if len(lane)), None)
+
+    def _account(self, taken: QueuedItem, first: Tier | None) -> None:
         if taken.tier is not first:
             self._owed_thousandths[taken.tier] -= 1000 * taken.tokens
         for tier, share in self._min_shares.items():
@@ -144,5 +140,8 @@ class TierQueue:
             self._owed_thousandths[tier] = owed if len(self._lanes[tier]) and tier is not first else min(0, owed)
 
     def _urgent_share(self, max_items: int) -> int:
-        urgent = next((len(lane) for lane in self._lanes.values() if len(lane)), 0)
-        return math.ceil(urgent / math.ceil(urgent / max_items)) if urgent else 0
+        first = self._most_urgent()
+        if first is None:
+            return 0
+        urgent = len(self._lanes[first])
+        return math.ceil(urgent / math.ceil(urgent / max_items))

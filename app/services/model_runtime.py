@@ -25,7 +25,6 @@ INLINE_CHARACTERS = 1024
 """Shorter inputs are encoded on the event loop, in at most half a millisecond: where cores are busy,
 waking a thread and getting the interpreter back from it takes longer than that."""
 
-
 INLINE_ITEMS = 16
 """More are encoded by a thread, however short."""
 
@@ -76,8 +75,10 @@ class ModelTokenizer:
     def _is_short(self, given: EmbeddingInput, input_type: InputType | None) -> bool:
         if isinstance(given, TokenArrays) or len(given.items) > INLINE_ITEMS:
             return False
-        prompt = self._card.prompts.get(input_type.value, "") if input_type else ""
-        return sum(map(len, given.items)) + len(prompt) * len(given.items) <= INLINE_CHARACTERS
+        return sum(map(len, given.items)) + len(self._prompt(input_type)) * len(given.items) <= INLINE_CHARACTERS
+
+    def _prompt(self, input_type: InputType | None) -> str:
+        return self._card.prompts.get(input_type.value, "") if input_type else ""
 
     def _tokenize_now(
         self, given: EmbeddingInput, input_type: InputType | None, truncate: Truncate, max_tokens: int
@@ -85,7 +86,7 @@ class ModelTokenizer:
         if isinstance(given, TokenArrays):
             items, special = token_arrays(given, self._card), (0, 0)
         else:
-            prompt = self._card.prompts.get(input_type.value, "") if input_type else ""
+            prompt = self._prompt(input_type)
             items, special = self._encode([prompt + text for text in given.items]), self._special
         items, cut_items = fit(items, self._card, truncate, special=special)
         return TokenizedInput(items, check_total(items, max_tokens=max_tokens), cut_items)

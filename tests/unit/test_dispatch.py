@@ -22,6 +22,13 @@ def make(link: FakeLink, **bounds: int) -> Dispatcher:
     )
 
 
+def behind_a_gate(**bounds: int) -> tuple[FakeLink, asyncio.Event, Dispatcher]:
+    """A link whose calls wait until the event is set."""
+    link, gate = FakeLink(8), asyncio.Event()
+    link.gate = gate.wait
+    return link, gate, make(link, **bounds)
+
+
 def ids(*numbers: int) -> list[np.ndarray]:
     return [np.array([n], np.int32) for n in numbers]
 
@@ -46,10 +53,7 @@ async def test_tiers_never_share_a_call() -> None:
 
 
 async def test_calls_are_bounded_in_items_tokens_and_number() -> None:
-    link = FakeLink(8)
-    gate = asyncio.Event()
-    link.gate = gate.wait
-    pool = make(link, max_items=3, max_tokens=5)
+    link, gate, pool = behind_a_gate(max_items=3, max_tokens=5)
     big = [np.arange(1, 5, dtype=np.int32)] * 4  # 4 tokens each: one a call
     futures = pool.submit([*ids(*range(1, 8)), *big], tier=Tier.FLEX, project_id="p", timeout_ms=5000)
     await asyncio.sleep(0.01)
@@ -80,10 +84,7 @@ async def test_a_reply_that_is_no_vector_is_refused(reply: bytes) -> None:
 
 
 async def test_a_call_that_nobody_waits_for_is_withdrawn() -> None:
-    link = FakeLink(8)
-    gate = asyncio.Event()
-    link.gate = gate.wait
-    pool = make(link)
+    link, _gate, pool = behind_a_gate()
     futures = pool.submit(ids(1, 2), tier=Tier.DEFAULT, project_id="p", timeout_ms=5000)
     await asyncio.sleep(0.01)
     futures[0].cancel()
@@ -111,10 +112,7 @@ async def test_what_is_too_late_is_not_sent() -> None:
 
 
 async def test_too_much_waiting_is_shed_and_leaves_nothing_behind() -> None:
-    link = FakeLink(8)
-    gate = asyncio.Event()
-    link.gate = gate.wait
-    pool = make(link, max_calls=1, max_waiting_tokens=10)
+    _link, gate, pool = behind_a_gate(max_calls=1, max_waiting_tokens=10)
     running = pool.submit(ids(1), tier=Tier.DEFAULT, project_id="p", timeout_ms=5000)
     await asyncio.sleep(0.01)
     waiting = pool.submit(ids(*range(2, 11)), tier=Tier.DEFAULT, project_id="p", timeout_ms=5000)
@@ -128,10 +126,7 @@ async def test_too_much_waiting_is_shed_and_leaves_nothing_behind() -> None:
 
 
 async def test_a_small_project_does_not_wait_behind_a_large_one() -> None:
-    link = FakeLink(8)
-    gate = asyncio.Event()
-    link.gate = gate.wait
-    pool = make(link, max_items=4, max_calls=1)
+    link, gate, pool = behind_a_gate(max_items=4, max_calls=1)
     large = pool.submit(ids(*range(1, 41)), tier=Tier.DEFAULT, project_id="large", timeout_ms=5000)
     await asyncio.sleep(0.01)
     small = pool.submit(ids(50, 51), tier=Tier.DEFAULT, project_id="small", timeout_ms=5000)
@@ -145,10 +140,7 @@ async def test_a_small_project_does_not_wait_behind_a_large_one() -> None:
 
 
 async def test_who_leaves_frees_its_place_at_once() -> None:
-    link = FakeLink(8)
-    gate = asyncio.Event()
-    link.gate = gate.wait
-    pool = make(link, max_calls=1, max_waiting_tokens=10)
+    link, gate, pool = behind_a_gate(max_calls=1, max_waiting_tokens=10)
     running = pool.submit(ids(1), tier=Tier.DEFAULT, project_id="p", timeout_ms=5000)
     await asyncio.sleep(0.01)
     waiting = pool.submit(ids(*range(2, 12)), tier=Tier.DEFAULT, project_id="p", timeout_ms=5000)
