@@ -32,7 +32,7 @@ types: install-dev ## Mypy, strict
 imports: install-dev ## Imports run downward only
 	@$(V)/lint-imports
 
-bench: install-dev ## Measure this service against vLLM's own server
+bench: install-dev ## Measure this service against the bare engine and its peers
 	@$(V)/python -m tests.bench $(ARGS)
 
 simulate: install-dev ## A month of ten million requests on the ledger, against an oracle

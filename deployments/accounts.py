@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core.ports import Metrics
@@ -36,7 +36,14 @@ class Accounts:
 
 
 def open_accounts(
-    *, redis_url: str, journal_url: str, journal_period_s: float, multipliers: Mapping[Tier, int], metrics: Metrics
+    *,
+    redis_url: str,
+    journal_url: str,
+    journal_period_s: float,
+    remember_s: int,
+    multipliers: Mapping[Tier, int],
+    forget: Sequence[Callable[[], Awaitable[bool]]],
+    metrics: Metrics,
 ) -> Accounts:
     """Connect a gateway to the cluster's accounts.
 
@@ -44,11 +51,13 @@ def open_accounts(
         redis_url: where the ledger is.
         journal_url: where its journal and kept answers go.
         journal_period_s: how often.
+        remember_s: how long an ended hold is remembered.
         multipliers: price of each tier in thousandths.
+        forget: what is tidied up with the accounts.
         metrics: of the process.
     """
     pipe = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
-    ledger = RedisLedger(connect(redis_url), pipe)
+    ledger = RedisLedger(connect(redis_url), pipe, retain_ms=remember_s * 1000)
     journal = RedisJournal(connect(redis_url), pipe)
     # A connection of its own, so that long sweeps never make a request wait.
     behind = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
@@ -59,7 +68,7 @@ def open_accounts(
         ledger=ledger,
         admission=LedgerAdmission(
             ledger,
-            Unsettled(ledger, metrics, clock_s=time.monotonic),
+            Unsettled(ledger, metrics, clock_s=time.monotonic, give_up_s=remember_s * 0.9),
             multipliers=multipliers,
             metrics=metrics,
             clock_us=lambda: time.monotonic_ns() // 1000,
@@ -75,12 +84,13 @@ def open_accounts(
         ),
         usage=UsageService(ledger, journal, wall_s=time.time),
         housekeeping=Housekeeping(
-            ledger=RedisLedger(connect(redis_url), behind),
+            ledger=RedisLedger(connect(redis_url), behind, retain_ms=remember_s * 1000),
             journal=swept,
             drain=JournalDrain(swept, JournalFiles(place)),
             answers=answers,
+            forget=forget,
             metrics=metrics,
-            has_lease=RedisLease(connect(redis_url), owner=secrets.token_hex(8)).take,
+            has_lease=RedisLease(connect(redis_url), "eg:housekeeping", owner=secrets.token_hex(8), lasts_ms=5000).take,
             drain_period_s=journal_period_s,
             clock_s=time.monotonic,
             wall_s=time.time,

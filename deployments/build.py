@@ -9,13 +9,18 @@ from typing import Any
 import ray
 from pydantic import ValidationError
 from ray.serve import Application
+from ray.serve.config import AutoscalingPolicy
 
 from app.core.settings import ModelSettings, Settings
-from app.core.settings.replicas import ReplicaSettings
+from app.core.settings.application import TestingSettings
+from app.core.settings.replicas import EmbedderReplicaSettings, GatewayReplicaSettings, ReplicaSettings
+from deployments.batch_worker import batch_worker_deployment
 from deployments.embedded_redis import embedded_redis_deployment
 from deployments.embedder import embedder_deployment
-from deployments.gateway import ADMIN_TOKEN_VARIABLE, JOURNAL_URL_VARIABLE, REDIS_URL_VARIABLE, gateway_deployment
+from deployments.environment import REDIS_URL_VARIABLE, from_environment
+from deployments.gateway import gateway_deployment
 from deployments.ingress_headers import IMPORT_PATH
+from deployments.scaling import LOOK_BACK_S, PUSH_PERIOD, TokenPolicy
 
 _OPERATION: dict[str, Any] = {
     # Three failures in a row replace a replica: a process that answers nothing is gone after about 20 s.
@@ -42,34 +47,32 @@ def build(args: dict[str, Any]) -> Application:
         settings = Settings.model_validate(args)
     except ValidationError as error:
         raise ConfigurationError(f"configuration refused; run 'embedgate config check' on the file:\n{error}") from None
-    embedders = {model.id: _embedder(model) for model in settings.models}
+    embedders = {model.id: _embedder(model, settings.testing) for model in settings.models}
     url = os.environ.get(REDIS_URL_VARIABLE) or settings.redis.url
     redis = None
     if not url:
         _refuse_many_nodes()
         redis = embedded_redis_deployment.bind(str(Path(settings.redis.data_dir).absolute()))
-    if "://" not in settings.journal.url:  # relative to where the application is deployed, as the store's folder is
-        folder = str(Path(settings.journal.url).absolute())
-        settings = settings.model_copy(update={"journal": settings.journal.model_copy(update={"url": folder})})
+    for name in ("journal", "files"):  # relative to where the application is deployed, as the store's folder is
+        part = getattr(settings, name)
+        if "://" not in part.url:
+            absolute = part.model_copy(update={"url": str(Path(part.url).absolute())})
+            settings = settings.model_copy(update={name: absolute})
+    arguments = settings.model_dump(mode="json"), embedders, redis, from_environment()
+    worker = batch_worker_deployment.options(
+        num_replicas=settings.batches.workers,
+        ray_actor_options={"num_cpus": settings.batches.num_cpus, "runtime_env": {"env_vars": _LOGGING}},
+        **_OPERATION,
+    )
     gateway = gateway_deployment.options(
-        **_scale(settings.gateway.replicas),
+        **_scale_gateways(settings.gateway.replicas),
         ray_actor_options={
             "num_cpus": settings.gateway.num_cpus,
             "runtime_env": {"env_vars": {**_LOGGING, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}},
         },
         **_OPERATION,
     )
-    return gateway.bind(settings.model_dump(mode="json"), embedders, redis, _from_environment())
-
-
-def _from_environment() -> dict[str, str]:
-    """What the gateways need of the environment in which the application is deployed.
-
-    It travels with the application, because their processes inherit the cluster's environment,
-    not that of the shell in which ``serve run`` was typed.
-    """
-    names = (REDIS_URL_VARIABLE, JOURNAL_URL_VARIABLE, ADMIN_TOKEN_VARIABLE)
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
+    return gateway.bind(*arguments, worker.bind(*arguments) if settings.batches.workers else None)
 
 
 def deployment_name(model_id: str) -> str:
@@ -77,33 +80,41 @@ def deployment_name(model_id: str) -> str:
     return f"Embedder-{model_id.replace('/', '--')}"
 
 
-def _embedder(model: ModelSettings) -> Application:
+def _embedder(model: ModelSettings, testing: TestingSettings) -> Application:
     deployment = embedder_deployment.options(
         name=deployment_name(model.id),
-        **_scale(model.replicas),
+        **_scale_embedders(model.replicas),
         ray_actor_options={
             "num_cpus": model.num_cpus,
             "num_gpus": model.num_gpus,
-            "runtime_env": {"env_vars": engine_environment(model)},
+            "runtime_env": {"env_vars": {**engine_environment(model), **PUSH_PERIOD}},
         },
         **_OPERATION,
     )
-    return deployment.bind(model.model_dump(mode="json"))
+    return deployment.bind(model.model_dump(mode="json"), testing.null_engine_tokens_per_s)
 
 
-def _scale(replicas: ReplicaSettings) -> dict[str, Any]:
-    if replicas.min == replicas.max:
-        return {"num_replicas": replicas.max, "max_ongoing_requests": replicas.max_ongoing_requests}
-    return {
-        "max_ongoing_requests": replicas.max_ongoing_requests,
-        "autoscaling_config": {
-            "min_replicas": replicas.min,
-            "max_replicas": replicas.max,
-            "target_ongoing_requests": replicas.target_ongoing_requests,
-            "upscale_delay_s": replicas.upscale_delay_s,
-            "downscale_delay_s": replicas.downscale_delay_s,
-        },
+def _scale_gateways(replicas: GatewayReplicaSettings) -> dict[str, Any]:
+    how = {"target_ongoing_requests": replicas.target_ongoing_requests}
+    return {"max_ongoing_requests": replicas.max_ongoing_requests, **_scale(replicas, how)}
+
+
+def _scale_embedders(replicas: EmbedderReplicaSettings) -> dict[str, Any]:
+    policy = AutoscalingPolicy(policy_function=TokenPolicy, policy_kwargs={"target_wait_ms": replicas.target_wait_ms})
+    how = {
+        "look_back_period_s": LOOK_BACK_S,
+        "downscale_to_zero_delay_s": replicas.sleep_after_s,
+        "policy": policy,
     }
+    return _scale(replicas, how)
+
+
+def _scale(replicas: ReplicaSettings, how: dict[str, Any]) -> dict[str, Any]:
+    if replicas.min == replicas.max:
+        return {"num_replicas": replicas.max}
+    bounds = {"min_replicas": replicas.min, "max_replicas": replicas.max}
+    delays = {"upscale_delay_s": replicas.upscale_delay_s, "downscale_delay_s": replicas.downscale_delay_s}
+    return {"autoscaling_config": {**bounds, **delays, **how}}
 
 
 def engine_environment(model: ModelSettings) -> dict[str, str]:
@@ -118,11 +129,13 @@ def engine_environment(model: ModelSettings) -> dict[str, str]:
     }
     if model.num_gpus == 0:
         # Ray would set the threads from num_cpus, and leave the engine with one.
-        share = max(1, (os.cpu_count() or 1) // model.replicas.min)
+        share = max(1, (os.cpu_count() or 1) // max(1, model.replicas.min))
         environment["OMP_NUM_THREADS"] = str(model.engine.cpu_threads or share)
         if model.engine.preload_allocator and (libraries := _preloadable()):
             environment["LD_PRELOAD"] = ":".join(libraries)
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # large pages for the weights: 4 % faster
+        # oneDNN keeps code and buffers for each size of step that it has seen, 1,024 by default: 0.7 GB of MiniLM's.
+        environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "32"
     return environment
 
 

@@ -3,24 +3,36 @@
 import asyncio
 import logging
 import os
+import secrets
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
+import ray
 from ray import serve
 
-from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, InvalidEngineReply
-from app.core.packing import EmbedReply, Shares, unpack_items
+from app.core.errors import EmbedgateError
+from app.core.load import RateMeter
+from app.core.packing import check_norms
 from app.core.settings import ModelSettings
 from app.core.tier_queue import TierQueue
-from app.core.tiers import Tier
-from app.services.engine_loop import EngineLoop, LoopBounds
+from app.link.client import ReplicaAddress
+from app.link.server import EmbedderServer
+from app.services.engine_loop import EngineLoop
+from app.services.loop_watch import watch_loop
+from app.services.step_engine import LoopBounds, StepEngine
 from app.stores.model_files import locate
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
+from deployments.null_engine import NullEngineForTests
+from deployments.scaling import ASKED_PER_S, TOKENS_PER_S, WAITING_TOKENS
 from deployments.vllm_engine import VllmEngine
 
 logger = logging.getLogger("ray.serve.embedgate")
+
+_LEAVE_WITHIN_S = 30.0
+"""Less than the time that Serve gives a replica to leave."""
 
 
 class Embedder:
@@ -28,73 +40,74 @@ class Embedder:
 
     Args:
         settings: a ``ModelSettings`` as JSON types.
+        null_engine_tokens_per_s: for tests and benches: compute nothing, at this speed.
     """
 
-    async def __init__(self, settings: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: dict[str, Any], null_engine_tokens_per_s: float | None = None
+    ) -> None:
         keep_internal_port_local()
         model = ModelSettings.model_validate(settings)
         began_s = time.monotonic()
-        files = await asyncio.to_thread(locate, model, weights=True)
-        # vLLM's imports are made here, alone: from a second thread they have been seen to wait for each other.
-        import vllm  # noqa: F401
-
-        try:
-            async with asyncio.timeout(model.engine.load_timeout_s):
-                engine = await asyncio.to_thread(VllmEngine, model, files.folder, files.card)
-        except TimeoutError:
-            logger.error("%s did not load within %s s; starting anew", model.id, model.engine.load_timeout_s)
-            os._exit(1)  # a thread that hangs cannot be ended otherwise
+        engine = await _engine(model, null_engine_tokens_per_s)
+        # A first vector, so that a replica that cannot compute never counts as ready.
+        check_norms(await asyncio.to_thread(engine.embed, [np.zeros(8, np.int32)]))
         bounds = LoopBounds(
             max_step_items=model.engine.max_step_items,
             max_step_tokens=model.engine.max_step_tokens,
             hang_after_s=model.engine.hang_after_s,
+            patience=model.engine.patience_thousandths / 1000,
+            max_shared_step_s=model.engine.max_shared_step_ms / 1000,
+            niceness=model.engine.niceness,
         )
+        shares = model.engine.min_shares.by_tier()
+        metrics = RayMetrics()
+        watch = watch_loop(metrics, process="embedder", clock_s=time.monotonic)
+        self._watch = asyncio.get_running_loop().create_task(watch)
         self._loop = EngineLoop(
             engine,
-            TierQueue(
-                max_queued_tokens=model.engine.max_queued_tokens,
-                min_shares_thousandths=model.engine.min_shares.by_tier(),
-            ),
+            TierQueue(max_queued_tokens=model.engine.max_queued_tokens, min_shares_thousandths=shares),
+            meter=RateMeter(shares),
             bounds=bounds,
             model_id=model.id,
-            metrics=RayMetrics(),
+            metrics=metrics,
             clock_s=time.monotonic,
         )
-        self._loop.start(asyncio.get_running_loop())
-        await self._warm_up()
+        token = secrets.token_urlsafe(32)
+        self._server = EmbedderServer(self._loop, token=token, clock_s=time.monotonic)
+        self._loop.start(asyncio.get_running_loop(), self._server)
+        host = ray.util.get_node_ip_address()
+        port = await self._server.listen(host)
+        self._address = ReplicaAddress(serve.get_replica_context().replica_id.unique_id, host, port, token)
+        self._has_left = False
+        self._stats_at_s, self._stats_tokens = time.monotonic(), 0
         logger.info("%s is ready after %.1f s", model.id, time.monotonic() - began_s)
 
-    async def _warm_up(self) -> None:
-        """A first vector, so that a replica that cannot compute never counts as ready."""
-        await self._loop.embed([np.zeros(8, np.int32)], tier=Tier.PRIORITY, timeout_ms=60_000)
+    async def announce(self) -> ReplicaAddress:
+        """Where gateways send items to, and the secret that lets them in."""
+        return self._address
 
-    async def embed(self, lengths: bytes, ids: bytes, tier: str, timeout_ms: int, shares: Shares = ()) -> EmbedReply:
-        """Compute packed items (see ``app.core.packing``); failures come back as values."""
-        try:
-            items = unpack_items(lengths, ids)
-            vectors = await self._loop.embed(items, tier=Tier(tier), timeout_ms=timeout_ms, shares=shares)
-        except EngineError as error:
-            return EmbedReply(None, error.fault.value, error.message)
-        except CapacityExceeded as error:
-            return EmbedReply(None, "capacity", error.message)
-        except DeadlineExceeded as error:
-            return EmbedReply(None, "deadline", error.message)
-        except InvalidEngineReply as error:
-            return EmbedReply(None, "invalid", error.message)
-        return EmbedReply(vectors.tobytes())
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve's controller hands to :class:`deployments.scaling.TokenPolicy`."""
+        now_s, received = time.monotonic(), self._server.received_tokens
+        asked_per_s = (received - self._stats_tokens) / max(0.1, now_s - self._stats_at_s)
+        self._stats_at_s, self._stats_tokens = now_s, received
+        return {
+            WAITING_TOKENS: float(sum(self._server.tokens())),
+            ASKED_PER_S: asked_per_s,
+            TOKENS_PER_S: self._loop.state().tokens_per_s,
+        }
 
-    async def ping(self) -> bool:
-        """Whether the engine is well."""
-        try:
-            self._loop.check_health()
-        except EmbedgateError:
-            return False
-        return True
+    def __del__(self) -> Awaitable[None] | None:
+        """Called by Serve, which awaits it, before it ends the replica; and by Python later."""
+        if getattr(self, "_has_left", True):
+            return None
+        self._has_left = True
+        return self._leave()
 
-    def __del__(self) -> None:
-        """Ends the engine's thread after the step under way."""
-        if hasattr(self, "_loop"):
-            self._loop.stop()
+    async def _leave(self) -> None:
+        await self._server.leave(within_s=_LEAVE_WITHIN_S)
+        self._loop.stop()
 
     async def check_health(self) -> None:
         """Serve's health check; three failures in a row replace the replica."""
@@ -103,6 +116,22 @@ class Embedder:
         except EmbedgateError as error:
             logger.error("the engine is beyond use, this replica will be replaced: %s", error)
             raise RuntimeError(error.message) from None
+
+
+async def _engine(model: ModelSettings, null_engine_tokens_per_s: float | None) -> StepEngine:
+    files = await asyncio.to_thread(locate, model, weights=null_engine_tokens_per_s is None)
+    if null_engine_tokens_per_s is not None:
+        logger.warning("TESTING: %s computes nothing", model.id)
+        return NullEngineForTests(files.card.dimensions, tokens_per_s=null_engine_tokens_per_s)
+    # vLLM's imports are made here, alone: from a second thread they have been seen to wait for each other.
+    import vllm  # noqa: F401
+
+    try:
+        async with asyncio.timeout(model.engine.load_timeout_s):
+            return await asyncio.to_thread(VllmEngine, model, files.folder, files.card)
+    except TimeoutError:
+        logger.error("%s did not load within %s s; starting anew", model.id, model.engine.load_timeout_s)
+        os._exit(1)  # a thread that hangs cannot be ended otherwise
 
 
 embedder_deployment = serve.deployment(Embedder)

@@ -17,27 +17,28 @@ from app.api.application import create_application
 from app.api.request_log import request_logger
 from app.api.services import Services
 from app.core.ports import Admission, Metrics
-from app.core.settings import ModelSettings, Settings
+from app.core.settings import CacheSettings, Settings
+from app.core.settings.application import TestingSettings
 from app.services.administration import Administration
 from app.services.admission_for_tests import OpenAdmissionForTests
 from app.services.authenticate import Authenticator
-from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
-from app.services.model_runtime import ModelRuntime, ModelTokenizer
+from app.services.loop_watch import watch_loop
 from app.services.vector_cache import VectorCache
-from app.stores.model_files import load_tokenizer, locate
+from app.services.webhooks import WebhookSettings
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_vectors import RedisVectors
+from app.stores.redis_webhooks import RedisWebhooks
 from deployments.accounts import open_accounts
-from deployments.embedder_link import RayEmbedderLink
+from deployments.batches import open_batches
+from deployments.environment import ADMIN_TOKEN_VARIABLE, JOURNAL_URL_VARIABLE, files_url, redis_url
 from deployments.fast_ingress import lost_without
+from deployments.files import open_files, open_uploads
 from deployments.ingress_headers import new_request_id
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
-
-ADMIN_TOKEN_VARIABLE = "EMBEDGATE_ADMIN_TOKEN"  # noqa: S105
-REDIS_URL_VARIABLE = "REDIS_URL"
-JOURNAL_URL_VARIABLE = "EMBEDGATE_JOURNAL_URL"
+from deployments.models import open_models
 
 logger = logging.getLogger("ray.serve.embedgate")
 
@@ -51,6 +52,7 @@ class Gateway:
         embedded_redis: the store, where no URL names another.
         deployed_with: variables of the environment in which the application was deployed; this
             process's own go before them.
+        batch_worker: deployed with the gateways, and never called.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -59,6 +61,7 @@ class Gateway:
         embedders: dict[str, DeploymentHandle],
         embedded_redis: DeploymentHandle | None,
         deployed_with: dict[str, str],
+        batch_worker: DeploymentHandle | None,  # noqa: ARG002  # what Serve is to deploy must be bound to the ingress
     ) -> None:
         keep_internal_port_local()
         for line in lost_without(os.environ):
@@ -66,45 +69,39 @@ class Gateway:
         config = Settings.model_validate(settings)
         metrics = RayMetrics()
         environment = {**deployed_with, **os.environ}
-        url = await _redis_url(environment.get(REDIS_URL_VARIABLE) or config.redis.url, embedded_redis)
+        url = await redis_url(config, environment, embedded_redis)
         directory = RedisDirectory(connect(url))
+        stored_at = files_url(config, environment)
+        files = open_files(redis_url=url, files_url=stored_at, settings=config.files)
+        uploads = open_uploads(files, redis_url=url, files_url=stored_at, settings=config.files)
         accounts = open_accounts(
             redis_url=url,
             journal_url=environment.get(JOURNAL_URL_VARIABLE) or config.journal.url,
             journal_period_s=config.journal.period_s,
+            remember_s=config.ledger.remember_s,
             multipliers=config.prices.multipliers(),
+            forget=(files.forget_due, uploads.forget_due),
             metrics=metrics,
         )
-        self._housekeeping = asyncio.get_running_loop().create_task(accounts.housekeeping.run_forever())
-        self._executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
-        models = {model.id: self._runtime(config, model, embedders[model.id], metrics) for model in config.models}
-        admission: Admission = accounts.admission
-        if config.testing.open_admission_user:
-            logger.warning("TESTING: user %r is neither limited nor charged", config.testing.open_admission_user)
-            admission = OpenAdmissionForTests(admission, config.testing.open_admission_user)
-        cache = VectorCache(
-            max_entries=config.cache.max_entries,
-            max_bytes=config.cache.max_bytes,
-            ttl_s=config.cache.ttl_s,
-            clock_s=time.monotonic,
-        )
+        watch = watch_loop(metrics, process="gateway", clock_s=time.monotonic)
+        loop = asyncio.get_running_loop()
+        self._background = [loop.create_task(work) for work in (accounts.housekeeping.run_forever(), watch)]
+        executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
+        models = open_models(config.models, embedders, executor=executor, metrics=metrics)
+        shared = await _shared_vectors(config.cache)
         self._services = Services(
-            authenticator=Authenticator(
-                directory,
-                capacity=config.keys.local_view_entries,
-                clock_s=time.monotonic,
-                wall_s=time.time,
-                metrics=metrics,
-            ),
+            authenticator=_authenticator(directory, config, metrics),
             embed=EmbedService(
-                settings=EmbedSettings(
-                    max_tokens_per_request=config.request.max_tokens,
-                    share_cache_across_projects=config.cache.scope == "global",
-                ),
-                cache=cache,
-                admission=admission,
+                settings=_embed_settings(config),
+                cache=_vector_cache(config.cache, shared),
+                shared=shared,
+                admission=_admission(accounts.admission, config.testing),
                 metrics=metrics,
             ),
+            files=files,
+            uploads=uploads,
+            batches=open_batches(redis_url=url, settings=config.batches),
+            webhooks=WebhookSettings(RedisWebhooks(connect(url)), random_bytes=secrets.token_bytes),
             idempotency=accounts.idempotency,
             usage=accounts.usage,
             administration=Administration(
@@ -128,35 +125,43 @@ class Gateway:
         """The application that Serve runs, built in the replica."""
         return create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
 
-    def _runtime(
-        self, config: Settings, model: ModelSettings, handle: DeploymentHandle, metrics: Metrics
-    ) -> ModelRuntime:
-        files = locate(model, weights=False)
-        link = RayEmbedderLink(model.id, handle, metrics)
-        bounds = CallBounds(
-            max_items=config.gateway.max_call_items,
-            max_tokens=config.gateway.max_call_tokens,
-            max_calls=config.gateway.max_calls_per_tier,
-            max_waiting_tokens=config.gateway.max_waiting_tokens,
-        )
-        dispatcher = Dispatcher(
-            model_id=model.id,
-            dimensions=files.card.dimensions,
-            link=link,
-            bounds=bounds,
-            metrics=metrics,
-            clock_s=time.monotonic,
-        )
-        tokenizer = ModelTokenizer(load_tokenizer(files.folder), files.card, self._executor)
-        return ModelRuntime(files.card, tokenizer, dispatcher)
+
+def _authenticator(directory: RedisDirectory, config: Settings, metrics: Metrics) -> Authenticator:
+    capacity = config.keys.local_view_entries
+    return Authenticator(directory, capacity=capacity, clock_s=time.monotonic, wall_s=time.time, metrics=metrics)
 
 
-async def _redis_url(named: str | None, embedded_redis: DeploymentHandle | None) -> str:
-    if named:
-        return named
-    assert embedded_redis is not None, "the builder adds the embedded Redis where no URL is set"
-    logger.warning("no %s: everything is kept by the embedded Redis of this machine", REDIS_URL_VARIABLE)
-    return str(await embedded_redis.url.remote())
+def _admission(admission: Admission, testing: TestingSettings) -> Admission:
+    if not testing.open_admission_user:
+        return admission
+    logger.warning("TESTING: user %r is neither limited nor charged", testing.open_admission_user)
+    return OpenAdmissionForTests(admission, testing.open_admission_user)
+
+
+async def _shared_vectors(settings: CacheSettings) -> RedisVectors | None:
+    if settings.shared_url is None:
+        return None
+    shared = RedisVectors(settings.shared_url, ttl_s=settings.shared_ttl_s, clock_s=time.monotonic)
+    await shared.require_bounded()
+    return shared
+
+
+def _vector_cache(settings: CacheSettings, shared: RedisVectors | None) -> VectorCache:
+    return VectorCache(
+        max_entries=settings.max_entries,
+        max_bytes=settings.max_bytes,
+        ttl_s=settings.ttl_s,
+        clock_s=time.monotonic,
+        share=shared.keep if shared else None,
+    )
+
+
+def _embed_settings(config: Settings) -> EmbedSettings:
+    return EmbedSettings(
+        max_tokens_per_request=config.request.max_tokens,
+        max_ongoing_requests=config.gateway.replicas.max_ongoing_requests,
+        share_cache_across_projects=config.cache.scope == "global",
+    )
 
 
 gateway_deployment = serve.deployment(serve.ingress()(Gateway))

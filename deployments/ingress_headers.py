@@ -10,6 +10,7 @@ import secrets
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.body_credit import meter
 from app.api.request_record import CALLERS_ID
 
 IMPORT_PATH = "deployments.ingress_headers:middlewares"
@@ -44,6 +45,7 @@ class IngressHeaders:
                     kept.append((name, value))
             request_id = given if CALLERS_ID.match(given) else new_request_id().encode()
             scope["headers"] = [*kept, (_REQUEST_ID, request_id)]
+            receive = meter(scope, receive)
         await self._app(scope, receive, send)
 
 

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +24,23 @@ ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 180
 
 
+_PORTS = range(20_000, 30_000)
+"""Above Ray's workers' ports, below Serve's and those that the system gives to outgoing connections."""
+
+_given: set[int] = set()
+_giving = threading.Lock()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, given once in this process."""
+    for port in random.SystemRandom().sample(_PORTS, 1000):
+        with _giving, socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
+    raise AssertionError("no free port")
 
 
 @dataclass
@@ -34,6 +49,7 @@ class Stack:
 
     home: Path
     port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     config: Path = ROOT / "configs/serve.yaml"
     process: subprocess.Popen[bytes] | None = None
     more_environment: dict[str, str] = field(default_factory=dict)
@@ -41,16 +57,15 @@ class Stack:
     def start(self) -> None:
         log = self.log_path.open("ab")
         command = [sys.executable, "-m", "deployments.local.serve", "--home", str(self.home), "--port", str(self.port)]
-        environment = {**os.environ, **self.more_environment, "EMBEDGATE_METRICS_PORT": str(free_port())}
+        environment = {**os.environ, **self.more_environment, "EMBEDGATE_METRICS_PORT": str(self.metrics_port)}
         self.process = subprocess.Popen(
             [*command, "--config", str(self.config)],
             cwd=ROOT,
             stdout=log,
             stderr=log,
             env=environment,
-            start_new_session=True,
+            process_group=0,
         )
-        self.metrics_port = int(environment["EMBEDGATE_METRICS_PORT"])
         self.wait_for("Ctrl-C stops everything")
 
     def wait_for(self, sentence: str, timeout_s: float = START_TIMEOUT_S) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 
+from app.api.admin_webhooks import add_webhooks
 from app.api.admin_wire import (
     BalanceOut,
     EndpointChange,
@@ -89,6 +90,7 @@ def admin_router(services: Services) -> APIRouter:
     _add_projects(router, services)
     _add_endpoints(router, services)
     _add_keys(router, services)
+    add_webhooks(router, services)
     return router
 
 

@@ -15,6 +15,7 @@ from app.core.settings.tenants import (
     Dimensions,
     EndpointSpec,
     EndpointStatus,
+    FairShareWeight,
     LimitsSpec,
     ModelId,
     Name,
@@ -66,6 +67,8 @@ class ProjectChange(_Change):
     """Rates over all keys; replaces what was set."""
     budgets: BudgetsSpec | None = None
     """Monthly bounds; replaces what was set."""
+    fair_share_weight: FairShareWeight | None = None
+    """Share of a tier while other projects wait too: 3 gets three times the tokens of 1."""
 
 
 class EndpointCreate(EndpointSpec):
@@ -152,6 +155,7 @@ class ProjectOut(BaseModel):
     created_at: datetime
     limits: LimitsSpec
     budgets: BudgetsSpec
+    fair_share_weight: int
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -164,6 +168,7 @@ class ProjectOut(BaseModel):
             created_at=_time(project.created_at_s),
             limits=LimitsSpec(**asdict(project.limits)),
             budgets=BudgetsSpec(**asdict(project.budgets)),
+            fair_share_weight=project.fair_share_weight,
         )
 
 

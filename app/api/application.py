@@ -1,20 +1,26 @@
 """The FastAPI application, put together from its routers."""
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.api.admin import admin_router
+from app.api.batch_wire import BatchBody
+from app.api.batches import batches_router
+from app.api.caller import below_endpoint, below_project
 from app.api.docs import install
 from app.api.embeddings import embeddings_router
 from app.api.envelope import Envelope
-from app.api.errors import answer
+from app.api.errors import answer_and_note
+from app.api.express import Express
+from app.api.files import files_router
 from app.api.health import health_router
 from app.api.models import models_router
 from app.api.request_record import record_of
 from app.api.services import Services
+from app.api.uploads import CompleteBody, UploadBody, uploads_router
 from app.api.usage import usage_router
 from app.api.wire import EmbeddingBody, invalid_request
 from app.core.errors import EmbedgateError, InvalidRequest, MethodNotAllowed, RouteNotFound
@@ -26,6 +32,9 @@ Text (or token ids) in, vectors out, on the OpenAI shape. Point an OpenAI SDK's 
 Every error has the envelope `{"error": {"message", "type", "param", "code"}}`; every answer
 carries `x-request-id`; every 429 and 503 carries `retry-after`.
 """
+
+
+_TAGS = ("Embeddings", "Models", "Files", "Uploads", "Batches", "Usage", "Administration", "Health")
 
 
 def create_application(services: Services, *, version: str, ingress_adds_id: bool = False) -> ASGIApp:
@@ -43,7 +52,7 @@ def create_application(services: Services, *, version: str, ingress_adds_id: boo
         version=version,
         description=_DESCRIPTION,
         redirect_slashes=False,
-        openapi_tags=[{"name": n} for n in ("Embeddings", "Models", "Usage", "Administration", "Health")],
+        openapi_tags=[{"name": name} for name in _TAGS],
     )
     for router in (
         health_router(services),
@@ -53,19 +62,18 @@ def create_application(services: Services, *, version: str, ingress_adds_id: boo
         embeddings_router(services),
     ):
         app.include_router(router)
+    for router in (files_router(services), uploads_router(services), batches_router(services)):
+        app.include_router(router)
+        app.include_router(router, prefix="/{project_id}", dependencies=[Depends(below_project)])
+        app.include_router(router, prefix="/{project_id}/{endpoint_slug}", dependencies=[Depends(below_endpoint)])
     _add_handlers(app)
-    install(app, (EmbeddingBody,))
-    return Envelope(app, services, ingress_adds_id=ingress_adds_id)
+    install(app, (EmbeddingBody, BatchBody, UploadBody, CompleteBody))
+    return Envelope(Express(app, services), services, ingress_adds_id=ingress_adds_id)
 
 
 def _add_handlers(app: FastAPI) -> None:
     async def on_error(request: Request, error: Exception) -> Response:
-        record = record_of(request)
-        failed = answer(error, scoped=record.scoped)
-        record.error_code = failed.code
-        if failed.status >= 500:
-            cause = error.__cause__
-            record.error = f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
+        failed = answer_and_note(error, record_of(request))
         return Response(failed.body, status_code=failed.status, headers=dict(failed.headers))
 
     async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -145,6 +145,7 @@ def _secure(document: dict[str, Any]) -> None:
     schemes: Mapping[str, str] = {
         "Embeddings": "apiKey",
         "Models": "apiKey",
+        "Files": "apiKey",
         "Usage": "apiKey",
         "Administration": "adminToken",
     }

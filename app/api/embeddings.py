@@ -45,7 +45,7 @@ def embeddings_router(services: Services) -> APIRouter:
     )
     async def embed_bare(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """The endpoint is the one of the key's project that serves `model`, by its name or an alias."""
-        return await _serve(services, request, idempotency_key, scope=None)
+        return await serve_embeddings(services, request, idempotency_key, scope=None)
 
     @router.post(
         "/{project_id}/{endpoint_slug}/v1/embeddings",
@@ -58,14 +58,19 @@ def embeddings_router(services: Services) -> APIRouter:
         request: Request, project_id: ProjectId, endpoint_slug: EndpointSlug, idempotency_key: IdempotencyKey = None
     ) -> Response:
         """The endpoint's configuration decides the model; `model` in the body is informational."""
-        return await _serve(services, request, idempotency_key, scope=(project_id, endpoint_slug))
+        return await serve_embeddings(services, request, idempotency_key, scope=(project_id, endpoint_slug))
 
     return router
 
 
-async def _serve(
+async def serve_embeddings(
     services: Services, request: Request, idempotency_key: str | None, *, scope: tuple[str, str] | None
 ) -> Response:
+    """Answer an embedding request; ``scope`` is project id and endpoint slug of a scoped path.
+
+    Raises:
+        EmbedgateError: see the order of checks above.
+    """
     record = record_of(request)
     record.route, record.scoped = "embeddings", scope is not None
     stages = StageClock(services.clock_s)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from app.api.rate_headers import rate_headers
+from app.api.request_record import RequestRecord
 from app.core import errors as e
 
 
@@ -36,6 +37,8 @@ INTERNAL = ErrorRule(500, "internal_error", "internal_error", "internal_error")
 
 RULES: Mapping[type[e.EmbedgateError], ErrorRule] = {
     e.InvalidRequest: ErrorRule(400, _BAD, "invalid_input", "validation_error"),
+    e.InvalidValue: ErrorRule(400, _BAD, "invalid_value", "invalid_value"),
+    e.InvalidType: ErrorRule(400, _BAD, "invalid_type", "invalid_type"),
     e.ModelNotEmbedding: ErrorRule(400, _BAD, "model_not_embedding", "model_not_embedding"),
     e.Unauthenticated: ErrorRule(401, "authentication_error", "authentication_error", "invalid_api_key"),
     e.EndpointNotFound: ErrorRule(404, _BAD, "endpoint_not_found", "model_not_found"),
@@ -46,6 +49,7 @@ RULES: Mapping[type[e.EmbedgateError], ErrorRule] = {
     e.RouteNotFound: ErrorRule(404, _BAD, "not_found", "not_found"),
     e.MethodNotAllowed: ErrorRule(405, _BAD, "method_not_allowed", "method_not_allowed"),
     e.DeadlineExceeded: ErrorRule(408, "timeout_error", "timeout", "timeout"),
+    e.RangeNotSatisfiable: ErrorRule(416, _BAD, "range_not_satisfiable", "range_not_satisfiable"),
     e.Conflict: ErrorRule(409, _BAD, "conflict", "conflict", no_retry=True),
     e.RequestTooLarge: ErrorRule(413, _BAD, "request_too_large", "request_too_large"),
     e.Misconfigured: ErrorRule(500, "internal_error", "internal_error", "internal_error", no_retry=True),
@@ -84,12 +88,24 @@ def answer(error: Exception, *, scoped: bool) -> ErrorAnswer:
         message = "Something went wrong on our side; the request id helps your operator to find it."
         return _answer(INTERNAL, message, param=None, retry_after_s=None, scoped=scoped)
     headers = {"allow": error.allow} if isinstance(error, e.MethodNotAllowed) else {}
+    if isinstance(error, e.RangeNotSatisfiable):
+        headers["content-range"] = f"bytes */{error.size_bytes}"
     if isinstance(error, e.RateLimited):
         headers |= {"x-should-retry": "false"} if error.wait_us is None else _exact_wait(error.wait_us)
         headers |= rate_headers(error.rates)
     return _answer(
         rule_of(error), error.message, param=error.param, retry_after_s=error.retry_after_s, scoped=scoped, more=headers
     )
+
+
+def answer_and_note(error: Exception, record: RequestRecord) -> ErrorAnswer:
+    """The answer to a request's error, which its log line names."""
+    failed = answer(error, scoped=record.scoped)
+    record.error_code = failed.code
+    if failed.status >= 500:
+        cause = error.__cause__
+        record.error = f"{type(error).__name__}: {error}" + (f" ({type(cause).__name__}: {cause})" if cause else "")
+    return failed
 
 
 def _exact_wait(wait_us: int) -> dict[str, str]:

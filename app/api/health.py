@@ -40,11 +40,11 @@ def health_router(services: Services) -> APIRouter:
         responses=errors_of(DependencyDown, ModelProvisioning, scoped=False),
     )
     async def readyz(request: Request) -> Readiness:
-        """503 until Redis answers and at least one model has a replica that does."""
+        """503 until Redis answers and at least one model has a replica that does, or sleeps until it is asked for."""
         record_of(request).route = "health"
         await services.ping_store()
         models = {model_id: runtime.pool.is_ready for model_id, runtime in services.models.items()}
-        if not any(models.values()):
+        if not any(is_ready or services.models[model_id].may_sleep for model_id, is_ready in models.items()):
             raise ModelProvisioning("No model has a replica that answers yet; try again shortly.", retry_after_s=2)
         return Readiness(models=models)
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from app.core.ports import Metrics
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
+from app.services.batches.service import BatchService
 from app.services.embed import EmbedService
+from app.services.files import FileService
 from app.services.idempotency import Idempotency
 from app.services.model_runtime import ModelRuntime
+from app.services.uploads import UploadService
 from app.services.usage import UsageService
+from app.services.webhooks import WebhookSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,10 @@ class Services:
     idempotency: Idempotency
     usage: UsageService
     administration: Administration
+    files: FileService
+    uploads: UploadService
+    batches: BatchService
+    webhooks: WebhookSettings
     models: Mapping[str, ModelRuntime]
     ping_store: Callable[[], Awaitable[None]]
     admin_token: str | None

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -19,6 +19,8 @@ from app.core.embedding_request import (
 )
 from app.core.errors import InvalidRequest
 from app.core.tiers import Tier
+
+M = TypeVar("M", bound=BaseModel)
 
 _INPUT_SCHEMA = {
     "description": (
@@ -47,11 +49,13 @@ _INPUT_SCHEMA = {
 }
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Parses bodies: nothing is converted, nothing unknown is let through."""
+
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class EmbeddingBody(_Strict):
+class EmbeddingBody(Strict):
     """Body of ``POST …/v1/embeddings``. A field that is null counts as absent; an unknown field is refused."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
@@ -149,22 +153,49 @@ class ErrorEnvelope(BaseModel):
     error: ErrorDetail
 
 
-def parse_embedding_body(body: bytes) -> EmbeddingRequest:
-    """Parse a body.
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A body that is a JSON object; raises ``InvalidRequest``."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
+    return _object(document)
+
+
+def validated(model: type[M], document: object, *, of_literal: type[InvalidRequest] = InvalidRequest) -> M:
+    """A document as a model.
+
+    Args:
+        model: what it must be.
+        document: parsed JSON.
+        of_literal: what is raised for a field that has none of its values.
 
     Raises:
         InvalidRequest: with one sentence on the first thing that is wrong.
     """
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The body is not valid JSON in UTF-8.") from None
+        return model.model_validate(_object(document))
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        found = invalid_request(detail, model)
+        kind = of_literal if detail["type"] == "literal_error" else InvalidRequest
+        raise kind(found.message, param=found.param) from None
+
+
+def _object(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    try:
-        wire = EmbeddingBody.model_validate(document)
-    except ValidationError as error:
-        raise invalid_request(error.errors(include_url=False, include_input=False)[0], EmbeddingBody) from None
+    return document
+
+
+def parse_embedding_body(body: bytes) -> EmbeddingRequest:
+    """Parse a body; raises ``InvalidRequest``."""
+    return parse_embedding_document(parse_object(body))
+
+
+def parse_embedding_document(document: object) -> EmbeddingRequest:
+    """Parse a body that is no text any more; raises ``InvalidRequest``."""
+    wire = validated(EmbeddingBody, document)
     tier = Tier.DEFAULT if wire.service_tier == "auto" else wire.service_tier and Tier(wire.service_tier)
     return EmbeddingRequest(
         model=wire.model,

@@ -15,7 +15,7 @@ from app.services.ledger_audit import LedgerAudit
 from app.stores.embedded_redis import socket_path
 from app.stores.journal_files import JournalFiles
 from app.stores.object_place import ObjectPlace
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_journal import RedisJournal
 from app.stores.redis_rebuild import RedisRebuild
 from app.stores.redis_wire import RedisWire
@@ -67,7 +67,7 @@ async def _verify(redis_url: str, journal_url: str) -> int:
 
 
 async def _rebuild(redis_url: str, journal_url: str, ledger_id: str | None) -> int:
-    store = RedisRebuild(connect(redis_url))
+    store = RedisRebuild(connect(redis_url, timeout_s=PATIENT_S))
     async for account in _audit(redis_url, journal_url).rebuild(store, ledger_id):
         balance = account.balance
         console.print(
@@ -78,8 +78,8 @@ async def _rebuild(redis_url: str, journal_url: str, ledger_id: str | None) -> i
 
 
 def _audit(redis_url: str, journal_url: str) -> LedgerAudit:
-    redis = connect(redis_url)
-    journal = RedisJournal(redis, ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic))
+    redis = connect(redis_url, timeout_s=PATIENT_S)
+    journal = RedisJournal(redis, ScriptPipe(RedisWire(redis_url, timeout_s=PATIENT_S), clock_s=time.monotonic))
     return LedgerAudit(journal, JournalFiles(ObjectPlace.of(journal_url)))
 
 

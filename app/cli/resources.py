@@ -57,11 +57,15 @@ def change_project(
     status: Annotated[str | None, typer.Option(help="active, delinquent or disabled.")] = None,
     limits: LimitsOption = None,
     budgets: BudgetsOption = None,
+    fair_share_weight: Annotated[int | None, typer.Option(help="Share of a tier beside others, 1 to 100.")] = None,
     reason: Reason = "",
 ) -> None:
-    """Change a project's name, status, limits or budgets."""
+    """Change a project's name, status, limits, budgets or share."""
     client = AdminClient(reason=reason)
-    body = _given(name=name, status=status, limits=_numbers(limits), budgets=_numbers(budgets))
+    body = _given(
+        name=name, status=status, limits=_numbers(limits), budgets=_numbers(budgets),
+        fair_share_weight=fair_share_weight,
+    )  # fmt: skip
     changed = client.call("PATCH", f"/projects/{client.project(project)['project_id']}", body)
     _print_fields({name: value for name, value in changed.items() if name != "endpoints"})
 

@@ -11,7 +11,11 @@ ID_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A tenant. ``status`` is "active", "delinquent" or "disabled"; the slug never changes."""
+    """A tenant. ``status`` is "active", "delinquent" or "disabled"; the slug never changes.
+
+    ``fair_share_weight`` is its share of a tier while others wait too: a project of weight 3 gets
+    three times the tokens of one of weight 1.
+    """
 
     project_id: str
     name: str
@@ -20,6 +24,7 @@ class Project:
     created_at_s: int
     limits: Limits = NO_LIMITS
     budgets: Budgets = NO_BUDGETS
+    fair_share_weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

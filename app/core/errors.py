@@ -4,12 +4,15 @@
 
     EmbedgateError
     ├── InvalidRequest            the body breaks the contract
+    │   ├── InvalidValue          a field has none of the values that it may have
+    │   └── InvalidType           a field is of another type
     ├── ModelNotEmbedding         the endpoint is not for embeddings
     ├── Unauthenticated           missing, malformed, unknown, revoked or expired credential
     ├── NotFound
     │   ├── EndpointNotFound      no such endpoint, or none that serves the model
     │   └── RouteNotFound         no such route or resource
     ├── MethodNotAllowed
+    ├── RangeNotSatisfiable       the range of bytes lies outside of the file
     ├── Conflict                  the resource exists already, or is in another state
     ├── RequestTooLarge           the body is over the bound
     ├── PaymentRequired
@@ -63,6 +66,14 @@ class InvalidRequest(EmbedgateError):
     """The body breaks the contract."""
 
 
+class InvalidValue(InvalidRequest):
+    """A field has none of the values that it may have."""
+
+
+class InvalidType(InvalidRequest):
+    """A field is of another type."""
+
+
 class ModelNotEmbedding(EmbedgateError):
     """The endpoint's task mode is not "embed"."""
 
@@ -89,6 +100,14 @@ class MethodNotAllowed(EmbedgateError):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
         self.allow = allow
+
+
+class RangeNotSatisfiable(EmbedgateError):
+    """The range of bytes lies outside of the file."""
+
+    def __init__(self, message: str, *, size_bytes: int) -> None:
+        super().__init__(message)
+        self.size_bytes = size_bytes
 
 
 class Conflict(EmbedgateError):

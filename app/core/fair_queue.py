@@ -65,6 +65,7 @@ class FairQueue(Generic[T]):
         self._arrivals = 0
         self._length = 0
         self._tokens = 0
+        self._waiting_flows = 0
 
     def __len__(self) -> int:
         return self._length
@@ -74,6 +75,11 @@ class FairQueue(Generic[T]):
         """Tokens that wait, cancelled items excluded."""
         return self._tokens
 
+    @property
+    def flows(self) -> int:
+        """Flows that wait."""
+        return self._waiting_flows
+
     def push(self, item: T) -> None:
         """Append an item to its flow."""
         flow = self._flows.get(item.flow)
@@ -82,6 +88,7 @@ class FairQueue(Generic[T]):
             flow = self._flows[item.flow] = _Flow(self._virtual_time)
         flow.items.append(item)
         flow.live += 1
+        self._waiting_flows += flow.live == 1
         item.is_queued = True
         self._length += 1
         self._tokens += item.tokens
@@ -162,6 +169,7 @@ class FairQueue(Generic[T]):
     def _drop(self, flow: _Flow[T], item: T) -> None:
         item.is_queued = False
         flow.live -= 1
+        self._waiting_flows -= flow.live == 0
         self._length -= 1
         self._tokens -= item.tokens
         assert self._length >= 0 and self._tokens >= 0, "queue counts went negative. This is a bug."

@@ -38,7 +38,9 @@ TOKENS = "embedgate_tokens"
 CACHE_ITEMS = "embedgate_cache_items"
 CACHE_ENTRIES = "embedgate_cache_entries"
 DIRECTORY_READS = "embedgate_directory_reads"
-DISPATCH_WAITING_ITEMS = "embedgate_dispatch_waiting_items"
+DISPATCH_TOKENS = "embedgate_dispatch_tokens"
+EXPECTED_WAIT_MS = "embedgate_expected_wait_ms"
+SHED_REQUESTS = "embedgate_shed_requests"
 EMBEDDER_RETRIES = "embedgate_embedder_retries"
 QUEUE_ITEMS = "embedgate_queue_items"
 QUEUE_TOKENS = "embedgate_queue_tokens"
@@ -53,6 +55,11 @@ UNSETTLED_HOLDS = "embedgate_unsettled_holds"
 EXPIRED_HOLDS = "embedgate_expired_holds"
 CHARGED_NANO_USD = "embedgate_charged_nano_usd"
 JOURNAL_DRAINED = "embedgate_journal_drained"
+OPEN_BATCHES = "embedgate_batches_open"
+BATCH_LINES = "embedgate_batch_lines"
+WEBHOOKS = "embedgate_webhooks"
+LOOP_LAG_MS = "embedgate_loop_lag_ms"
+TASKS = "embedgate_tasks"
 
 STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize", "total")
 
@@ -68,7 +75,7 @@ METRICS = (
     Metric(
         CACHE_ITEMS,
         Kind.COUNTER,
-        "Items looked up; outcome is hit, joined, repeated or miss",
+        "Items looked up; outcome is hit, shared (by another gateway), joined, repeated or miss",
         ("model", "outcome"),
     ),
     Metric(CACHE_ENTRIES, Kind.GAUGE, "Vectors held by a gateway's exact-match cache"),
@@ -79,12 +86,19 @@ METRICS = (
         ("outcome",),
     ),
     Metric(
-        DISPATCH_WAITING_ITEMS,
+        DISPATCH_TOKENS,
         Kind.GAUGE,
-        "Items that wait at a gateway for a call to a replica",
+        "Tokens that a gateway sent to replicas and that are not answered",
         ("model", "tier"),
     ),
-    Metric(EMBEDDER_RETRIES, Kind.COUNTER, "Calls sent once more because their replica died", ("model",)),
+    Metric(
+        EXPECTED_WAIT_MS,
+        Kind.GAUGE,
+        "Expected wait of a newcomer behind all that a gateway knows of",
+        ("model", "tier"),
+    ),
+    Metric(SHED_REQUESTS, Kind.COUNTER, "Requests refused because their expected wait was too long", ("model", "tier")),
+    Metric(EMBEDDER_RETRIES, Kind.COUNTER, "Items that a replica left unanswered", ("model",)),
     Metric(QUEUE_ITEMS, Kind.GAUGE, "Items in a replica's queue", ("model",)),
     Metric(QUEUE_TOKENS, Kind.GAUGE, "Tokens in a replica's queue", ("model",)),
     Metric(QUEUE_WAIT_MS, Kind.HISTOGRAM, "Time between a replica's queue and its engine", ("model", "tier"), _MS),
@@ -101,6 +115,11 @@ METRICS = (
     Metric(UNSETTLED_HOLDS, Kind.GAUGE, "Holds whose call got no answer, to be ended in the customer's favour"),
     Metric(EXPIRED_HOLDS, Kind.COUNTER, "Holds that this gateway released because their deadline passed"),
     Metric(CHARGED_NANO_USD, Kind.COUNTER, "Money captured, in nano-USD", ("model", "tier")),
+    Metric(OPEN_BATCHES, Kind.GAUGE, "Batches that have not ended, as a worker sees them"),
+    Metric(BATCH_LINES, Kind.COUNTER, "Lines of batches; outcome is completed or failed", ("outcome",)),
+    Metric(WEBHOOKS, Kind.COUNTER, "Attempts to tell a webhook; outcome is taken, refused or unanswered", ("outcome",)),
     Metric(JOURNAL_DRAINED, Kind.COUNTER, "Journal entries written to the object store"),
+    Metric(LOOP_LAG_MS, Kind.GAUGE, "Longest delay of the event loop in the last two seconds", ("process",)),
+    Metric(TASKS, Kind.GAUGE, "Tasks on the event loop", ("process",)),
     Metric(ENGINE_FAILURES, Kind.COUNTER, "Engine failures by class", ("model", "fault")),
 )

@@ -1,22 +1,17 @@
 """How token ids and vectors travel between gateway and embedder: bytes, nothing else.
 
-A call carries ``n`` items as two little-endian int32 arrays: the ``n`` lengths, and all token
-ids one after the other; and whose they are, so that projects get fair shares. The answer is
-``n × dimensions`` little-endian float32. Both ends
-assert what they pack and what they unpack.
+``n`` items are two little-endian int32 arrays: the ``n`` lengths, and all token ids one after the
+other. Their vectors are ``n × dimensions`` little-endian float32. Both ends assert what they pack
+and what they unpack.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import InvalidEngineReply
-
-Shares = Sequence[tuple[str, int]]
-"""Whose items travel in a call: project and number of items, run after run, in the items' order."""
 
 TokenIds = NDArray[np.int32]
 """Shape ``(tokens,)``."""
@@ -53,17 +48,6 @@ def unpack_items(lengths: bytes, ids: bytes) -> list[TokenIds]:
     return np.split(flat, np.cumsum(counts)[:-1])
 
 
-def shares_of(projects: Iterable[str]) -> list[tuple[str, int]]:
-    """Runs of the same project."""
-    return [(project, sum(1 for _ in run)) for project, run in groupby(projects)]
-
-
-def projects_of(shares: Shares, *, count: int) -> list[str]:
-    """The project of each of ``count`` items; "" for those that no share names."""
-    named = [project for project, number in shares for _ in range(number)]
-    return [*named[:count], *[""] * (count - len(named))]
-
-
 def unpack_vectors(reply: bytes, *, count: int, dimensions: int) -> NDArray[np.float32]:
     """Read a reply as a ``(count, dimensions)`` array and check every norm.
 
@@ -91,24 +75,39 @@ def check_norms(vectors: NDArray[np.float32]) -> None:
         raise InvalidEngineReply("The model's replica answered a vector that is not of length one. Tell the operator.")
 
 
+def compress_vector(vector: Vector) -> bytes:
+    """A vector's float32 numbers without loss: their bytes by significance, then deflate.
+
+    Signs and exponents of numbers of like size repeat; what follows them does not.
+    """
+    planes = np.ascontiguousarray(vector.astype("<f4", copy=False).view(np.uint8).reshape(-1, 4).T)
+    return zlib.compress(planes.tobytes(), 1)
+
+
+def expand_vector(data: bytes, *, dimensions: int) -> Vector:
+    """Undo :func:`compress_vector`; the result is read-only.
+
+    Raises:
+        InvalidEngineReply: not a vector of so many dimensions and of length one.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        planes = inflater.decompress(data, 4 * dimensions + 1)
+        if not inflater.eof:  # the checksum may be left, and nothing else
+            planes += inflater.decompress(inflater.unconsumed_tail, 1)
+    except zlib.error:
+        planes = b""
+    if len(planes) != 4 * dimensions or not inflater.eof:
+        raise InvalidEngineReply(f"Kept bytes are no vector of {dimensions} numbers. Tell the operator.")
+    vector = np.frombuffer(planes, np.uint8).reshape(4, -1).T.copy().view("<f4").reshape(-1)
+    check_norms(vector[None])
+    vector.setflags(write=False)
+    return vector
+
+
 def cut(vector: Vector, dimensions: int) -> Vector:
     """The first ``dimensions`` numbers, renormalised to length one (Matryoshka truncation)."""
     if dimensions == len(vector):
         return vector
     head = vector[:dimensions]
     return (head / np.linalg.norm(head)).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedReply:
-    """What a replica answers: vectors, or why there are none.
-
-    Attributes:
-        vectors: packed float32, or None.
-        failure: an ``EngineFault``, "capacity", "deadline" or "invalid", where there are no vectors.
-        message: one sentence on the failure.
-    """
-
-    vectors: bytes | None
-    failure: str = ""
-    message: str = ""

@@ -15,7 +15,7 @@ from app.core.ledger_types import (
     Settlement,
     Terms,
 )
-from app.core.packing import Shares, TokenIds, Vector
+from app.core.packing import TokenIds, Vector
 from app.core.rates import Rates
 from app.core.tiers import Tier
 
@@ -47,31 +47,31 @@ class EmbedderPool(Protocol):
     def is_ready(self) -> bool:
         """Whether a replica answered lately."""
 
+    def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
+        """Refuse what could not be served in time, before anything is held for it.
+
+        Raises:
+            ModelProvisioning: no replica is ready.
+            CapacityExceeded: the expected wait is longer than the tier's bound.
+        """
+
     def submit(
-        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, timeout_ms: int
+        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, weight: int = 1, timeout_ms: int
     ) -> "Sequence[Future[Vector]]":
         """Have items computed; one future each, in order.
 
         A future ends with a vector of length one or an ``EmbedgateError``. Cancelling it
-        withdraws the item, from the replica too when nobody else travels with it.
+        withdraws the item, from the replica's queue too.
+
+        Args:
+            items: token ids.
+            tier: their rank.
+            project_id: whose they are.
+            weight: of the project among those of its tier, from 1.
+            timeout_ms: after which nobody waits any more.
 
         Raises:
-            CapacityExceeded: too much waits already.
-        """
-
-
-class EmbedderLink(Protocol):
-    """One call to some replica of a model."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a replica answered lately."""
-
-    async def call(self, lengths: bytes, ids: bytes, *, tier: Tier, shares: Shares, timeout_ms: int) -> bytes:
-        """Send packed items (see ``app.core.packing``) and get packed vectors.
-
-        Raises:
-            EmbedgateError: any failure, already in the service's own words.
+            ModelProvisioning: no replica is ready.
         """
 
 

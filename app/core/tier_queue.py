@@ -69,6 +69,10 @@ class TierQueue:
         """Tokens that wait, cancelled items excluded."""
         return sum(lane.tokens for lane in self._lanes.values())
 
+    def projects(self) -> list[int]:
+        """How many projects wait in each tier, by rank."""
+        return [lane.flows for lane in self._lanes.values()]
+
     def push(self, item: QueuedItem) -> None:
         """Append an item to its project's part of its tier.
 

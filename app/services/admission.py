@@ -12,23 +12,14 @@ import orjson
 from cachetools import LRUCache
 
 from app.core import metric_names as names
-from app.core.errors import (
-    BillingDelinquent,
-    BudgetExceeded,
-    CapacityExceeded,
-    DependencyDown,
-    EmbedgateError,
-    HoldConflict,
-    InsufficientQuota,
-    NotAsked,
-    RateLimited,
-)
+from app.core.errors import CapacityExceeded, DependencyDown, EmbedgateError, NotAsked
 from app.core.gcra import Bucket, wait_us
 from app.core.ledger_types import Admitted, Charge, HoldState, Refusal, RefusalReason, Refused, Settlement
 from app.core.money import cost_nano_usd
 from app.core.ports import AdmissionRequest, Hold, Ledger, Metrics
 from app.core.rates import Rates, rates_of
 from app.core.tiers import Tier
+from app.services.refusals import error_of
 from app.services.unsettled import Unsettled
 
 HOLD_MARGIN_MS = 30_000
@@ -200,30 +191,7 @@ class LedgerAdmission:
 
     def _refused(self, refusal: Refusal, request: AdmissionRequest, charge: Charge, rates: Rates) -> EmbedgateError:
         self._metrics.count(names.ADMISSION_REFUSALS, reason=refusal.reason.value)
-        match refusal.reason:
-            case RefusalReason.RATE_LIMITED | RefusalReason.LARGER_THAN_BURST:
-                return _rate_limited(refusal, request, charge, rates)
-            case RefusalReason.DELINQUENT:
-                return BillingDelinquent("This project is past due; its owner must settle before it is served again.")
-            case RefusalReason.TOKEN_BUDGET:
-                return BudgetExceeded(
-                    f"The project's token budget of {request.terms.monthly_tokens} for this month (UTC) does not cover "
-                    f"{charge.tokens} more; it starts anew on the first, or your operator can raise it."
-                )
-            case RefusalReason.MONEY_BUDGET:
-                return BudgetExceeded(
-                    f"The project's budget of {request.terms.monthly_nano_usd} nano-USD for this month (UTC) does not "
-                    f"cover {charge.amount_nano_usd} more; it starts anew on the first, or your operator can raise it."
-                )
-            case RefusalReason.INSUFFICIENT:
-                return InsufficientQuota(
-                    f"The request costs {charge.amount_nano_usd} nano-USD, which the project's balance does not cover; "
-                    "ask your operator for credit."
-                )
-            case RefusalReason.OUT_OF_RANGE:
-                return InsufficientQuota("The request's cost is beyond what an account can hold.")
-            case RefusalReason.CONFLICT:
-                return HoldConflict(f"Hold {charge.hold_id} was taken for something else. This is a bug.")
+        return error_of(refusal, request.terms, charge, rates)
 
     def _admit_locally(self, request: AdmissionRequest, charge: Charge) -> Hold:
         """Keep the rates in this process alone: all or nothing, as the store would."""
@@ -240,22 +208,3 @@ class LedgerAdmission:
             self._local[request.project_id, name] = bucket
         self._metrics.count(names.LOCAL_ADMISSIONS)
         return FreeHold(Rates(None, None))
-
-
-def _rate_limited(refusal: Refusal, request: AdmissionRequest, charge: Charge, rates: Rates) -> RateLimited:
-    quota = request.terms.quotas(charge.key_id)[refusal.bucket]
-    kind = "requests" if refusal.bucket.endswith("requests") else "tokens"
-    whose = "key" if ":" in refusal.bucket else "project"
-    if refusal.reason is RefusalReason.LARGER_THAN_BURST:
-        return RateLimited(
-            f"The request has {charge.tokens} tokens, and the {whose}'s limit lets at most {quota.burst} in at once; "
-            "send fewer inputs in a request.",
-            wait_us=None,
-            rates=rates,
-        )
-    wait_s = -(-refusal.wait_us // 1000) / 1000
-    return RateLimited(
-        f"Over the {whose}'s limit of {quota.per_minute} {kind} a minute; try again in {wait_s:.3f} s.",
-        wait_us=refusal.wait_us,
-        rates=rates,
-    )

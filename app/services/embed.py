@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.core import metric_names as names
+from app.core.crowd import Crowd
 from app.core.directory import Endpoint, KeyRecord, Project
 from app.core.embedding_request import EmbeddingRequest
 from app.core.errors import (
-    CapacityExceeded,
     DeadlineExceeded,
-    InvalidRequest,
-    Misconfigured,
-    ModelProvisioning,
 )
 from app.core.ledger_types import Terms
-from app.core.model_card import ModelCard
 from app.core.packing import TokenIds, Vector, cut
 from app.core.ports import Admission, AdmissionRequest, Hold, Metrics
 from app.core.rates import Rates
 from app.core.tiers import Tier
+from app.services.cached_vectors import CachedVectors, SharedVectors
 from app.services.model_runtime import ModelRuntime
+from app.services.resolve import dimensions_of
 from app.services.stage_clock import StageClock
-from app.services.vector_cache import CacheKey, Flight, VectorCache, cache_key
+from app.services.vector_cache import CacheKey, Flight, VectorCache, cache_key, wait_unless_one_fails
 
 
 class CacheState(StrEnum):
@@ -71,15 +69,26 @@ class EmbedSettings:
     """Bounds of a request, and who shares the cache."""
 
     max_tokens_per_request: int
+    max_ongoing_requests: int
     share_cache_across_projects: bool
 
 
 class EmbedService:
     """The use case behind ``POST …/v1/embeddings``."""
 
-    def __init__(self, *, settings: EmbedSettings, cache: VectorCache, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        settings: EmbedSettings,
+        cache: VectorCache,
+        shared: SharedVectors | None = None,
+        admission: Admission,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
+        self._crowd = Crowd(settings.max_ongoing_requests)
         self._cache = cache
+        self._cached = CachedVectors(cache, shared, metrics)
         self._admission = admission
         self._metrics = metrics
 
@@ -92,13 +101,14 @@ class EmbedService:
         Raises:
             EmbedgateError: whatever went wrong, in the block too; nothing is held or charged then.
         """
-        hold, result = await self._vectors(runtime, request, context, stages)
-        try:
-            yield result
-        except BaseException:
-            await asyncio.shield(hold.release())
-            raise
-        await hold.capture()
+        with self._crowd.place(context.tier):
+            hold, result = await self._vectors(runtime, request, context, stages)
+            try:
+                yield result
+            except BaseException:
+                await asyncio.shield(hold.release())
+                raise
+            await hold.capture()
         stages.lap("settle")
         self._count(runtime.card.model_id, context.tier, result)
 
@@ -106,7 +116,7 @@ class EmbedService:
         self, runtime: ModelRuntime, request: EmbeddingRequest, context: EmbedContext, stages: StageClock
     ) -> tuple[Hold, EmbeddingResult]:
         card = runtime.card
-        dimensions = _dimensions(card, request, context.endpoint)
+        dimensions = dimensions_of(card, request.dimensions, context.endpoint)
         timeout_ms = context.endpoint.timeout_ms
         try:
             async with asyncio.timeout(timeout_ms / 1000) as deadline:
@@ -119,11 +129,12 @@ class EmbedService:
                 stages.lap("tokenize")
                 scope = "" if self._settings.share_cache_across_projects else context.project.project_id
                 keys = [cache_key(scope=scope, revision=card.revision, token_ids=item) for item in tokenized.items]
-                found, missing = self._look_up(keys, tokenized.items, card.model_id)
+                found, missing = await self._cached.find(keys, tokenized.items, card)
                 charged_tokens = sum(map(len, missing.values()))
                 cached_tokens = tokenized.total_tokens - charged_tokens
-                if missing and not runtime.pool.is_ready:
-                    raise ModelProvisioning(f"{card.model_id} is starting up; try again shortly.", retry_after_s=5)
+                if missing:
+                    project_id = context.project.project_id
+                    runtime.pool.check(tier=context.tier, project_id=project_id, tokens=charged_tokens)
                 asked = _admission_request(request, context, charged_tokens, cached_tokens)
                 hold = await self._admission.admit(asked)
                 stages.lap("admit")
@@ -146,30 +157,6 @@ class EmbedService:
         )
         return hold, result
 
-    def _look_up(
-        self, keys: Sequence[CacheKey], items: Sequence[TokenIds], model_id: str
-    ) -> tuple[dict[CacheKey, Vector], dict[CacheKey, TokenIds]]:
-        found: dict[CacheKey, Vector] = {}
-        missing: dict[CacheKey, TokenIds] = {}
-        hits = 0
-        for key, item in zip(keys, items, strict=True):
-            if key in found or key in missing:
-                continue
-            vector = self._cache.find(key)
-            if vector is None:
-                missing[key] = item
-            else:
-                found[key] = vector
-                hits += 1
-        for outcome, count in (
-            ("hit", hits),
-            ("miss", len(missing)),
-            ("repeated", len(keys) - hits - len(missing)),
-        ):
-            if count:
-                self._metrics.count(names.CACHE_ITEMS, count, model=model_id, outcome=outcome)
-        return found, missing
-
     async def _compute_under(
         self,
         hold: Hold,
@@ -191,7 +178,7 @@ class EmbedService:
                 remaining_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
                 left = await self._compute_once(
                     runtime, found, left, context.tier,
-                    project_id=context.project.project_id, timeout_s=remaining_s, may_join=may_join,
+                    project=context.project, timeout_s=remaining_s, may_join=may_join,
                 )  # fmt: skip
                 may_join = False
         except BaseException:
@@ -205,7 +192,7 @@ class EmbedService:
         missing: dict[CacheKey, TokenIds],
         tier: Tier,
         *,
-        project_id: str,
+        project: Project,
         timeout_s: float,
         may_join: bool,
     ) -> dict[CacheKey, TokenIds]:
@@ -222,16 +209,24 @@ class EmbedService:
             if flights:
                 self._metrics.count(names.CACHE_ITEMS, len(flights), model=runtime.card.model_id, outcome="joined")
             timeout_ms = max(1, int(timeout_s * 1000))
-            futures = runtime.pool.submit(list(own.values()), tier=tier, project_id=project_id, timeout_ms=timeout_ms)
+            futures = runtime.pool.submit(
+                list(own.values()),
+                tier=tier,
+                project_id=project.project_id,
+                weight=project.fair_share_weight,
+                timeout_ms=timeout_ms,
+            )
             for key, future in zip(own, futures, strict=True):
                 flights[key] = self._cache.start(key, tier, future)  # type: ignore[arg-type]
-            await asyncio.wait([flight.future for flight in flights.values()])
+            failure = await wait_unless_one_fails(flights.values(), {flights[key].future for key in own})
         finally:
             for flight in flights.values():
                 self._cache.leave(flight)
+        if failure is not None:
+            raise failure
         failed: dict[CacheKey, TokenIds] = {}
         for key, flight in flights.items():
-            error = _error_of(flight)
+            error = flight.error()
             if error is None:
                 found[key] = flight.future.result()
             elif key in own:
@@ -248,22 +243,6 @@ class EmbedService:
         if result.cost_nano_usd:
             self._metrics.count(names.CHARGED_NANO_USD, result.cost_nano_usd, model=model_id, tier=tier)
         self._metrics.set(names.CACHE_ENTRIES, len(self._cache))
-
-
-def _dimensions(card: ModelCard, request: EmbeddingRequest, endpoint: Endpoint) -> int:
-    """The size to answer with; an endpoint's own size that its model lacks is not the caller's fault."""
-    if request.dimensions is not None or endpoint.dimensions is None:
-        return card.check_dimensions(request.dimensions)
-    try:
-        return card.check_dimensions(endpoint.dimensions)
-    except InvalidRequest:
-        raise Misconfigured("The endpoint's own 'dimensions' do not fit its model; tell your operator.") from None
-
-
-def _error_of(flight: Flight) -> BaseException | None:
-    if flight.future.cancelled():
-        return CapacityExceeded("This gateway is shutting down; try again.")
-    return flight.future.exception()
 
 
 def _admission_request(

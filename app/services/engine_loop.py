@@ -1,62 +1,33 @@
 """The thread that feeds a replica's engine from its TierQueue, one even step at a time.
 
-The event loop pushes, cancels and asks for health; the thread takes steps and answers. The
-queue is guarded by one condition; the engine itself is touched by the thread alone.
+The event loop submits, withdraws and asks for health; the thread takes steps, and each item's
+outcome is told on the event loop. The queue is guarded by one condition; the engine itself is
+touched by the thread alone.
 """
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.core import metric_names as names
-from app.core.errors import DeadlineExceeded, EmbedgateError, EngineError, EngineFault
-from app.core.packing import Shares, TokenIds, check_norms, projects_of
+from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, EngineFault
+from app.core.load import EngineState, RateMeter
+from app.core.pace import ActiveFlows, Flow, Pacer
+from app.core.packing import check_norms
 from app.core.ports import Metrics
 from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
+from app.services.step_engine import LoopBounds, Outcomes, StepEngine
 
 logger = logging.getLogger("ray.serve.embedgate")
 
+_SEVERAL = 2
+"""Flows that wait, or asked for something a moment ago."""
+
 _FAILURES_THAT_MEAN_DEATH = 3
 """Single items in a row that failed for no fault of theirs."""
-
-
-class StepEngine(Protocol):
-    """An engine that computes one step at a time, on one thread."""
-
-    dimensions: int
-
-    def embed(self, items: Sequence[TokenIds]) -> NDArray[np.float32]:
-        """Vectors of shape ``(len(items), dimensions)``, each of length one.
-
-        Raises:
-            EngineError: with its fault; after DEAD no further step is asked for.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class LoopBounds:
-    """Bounds of a step, and when a step counts as hanging."""
-
-    max_step_items: int
-    max_step_tokens: int
-    hang_after_s: float
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """Items that arrived together and are answered together."""
-
-    vectors: NDArray[np.float32]
-    left: int
-    future: asyncio.Future[NDArray[np.float32]]
-    rows: dict[int, int] = field(default_factory=dict)
 
 
 class EngineLoop:
@@ -65,6 +36,7 @@ class EngineLoop:
     Args:
         engine: used by the thread alone.
         queue: the order of work.
+        meter: measures the engine.
         bounds: of a step.
         model_id: for metrics.
         metrics: where steps and queue are reported.
@@ -76,6 +48,7 @@ class EngineLoop:
         engine: StepEngine,
         queue: TierQueue,
         *,
+        meter: RateMeter,
         bounds: LoopBounds,
         model_id: str,
         metrics: Metrics,
@@ -83,6 +56,9 @@ class EngineLoop:
     ) -> None:
         self._engine = engine
         self._queue = queue
+        self._meter = meter
+        self._pacer = Pacer(patience=bounds.patience)
+        self._active = ActiveFlows()
         self._bounds = bounds
         self._model_id = model_id
         self._metrics = metrics
@@ -90,14 +66,17 @@ class EngineLoop:
         self._changed = threading.Condition()
         self._step_began_s: float | None = None
         self._death: EngineError | None = None
+        self._has_hung = False
         self._failures_in_a_row = 0
         self._stopping = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._outcomes: Outcomes
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self, event_loop: asyncio.AbstractEventLoop) -> None:
-        """Start the thread; answers go to ``event_loop``."""
+    def start(self, event_loop: asyncio.AbstractEventLoop, outcomes: Outcomes) -> None:
+        """Start the thread; ``outcomes`` is called on ``event_loop``."""
         self._event_loop = event_loop
+        self._outcomes = outcomes
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,67 +86,95 @@ class EngineLoop:
             self._changed.notify()
 
     def check_health(self) -> None:
-        """Raise ``EngineError`` when the engine died or hangs."""
+        """Raise ``EngineError`` when the engine died or was seen to hang, which it is not forgiven."""
         if self._death is not None:
             raise self._death
         if not self._thread.is_alive():
             raise EngineError("The engine's thread ended.", fault=EngineFault.DEAD)
         began_s = self._step_began_s
         if began_s is not None and self._clock_s() - began_s > self._bounds.hang_after_s:
-            raise EngineError(f"An engine step takes over {self._bounds.hang_after_s} s.", fault=EngineFault.DEAD)
+            self._has_hung = True
+        if self._has_hung:
+            raise EngineError(f"An engine step took over {self._bounds.hang_after_s} s.", fault=EngineFault.DEAD)
 
-    async def embed(
-        self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int, shares: Shares = ()
-    ) -> NDArray[np.float32]:
-        """Compute items that travelled together; leaving early withdraws what has not begun.
-
-        Raises:
-            EmbedgateError: the queue is full, the deadline passed, or the engine failed.
-        """
-        self.check_health()
+    def submit(self, items: Sequence[QueuedItem]) -> None:
+        """Queue items. Each ends with one call of the outcomes, unless it is withdrawn before."""
+        refused: list[QueuedItem] = []
         now_s = self._clock_s()
-        future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
-        call = _Call(np.empty((len(items), self._engine.dimensions), np.float32), len(items), future)
-        deadline_s = now_s + timeout_ms / 1000
-        projects = projects_of(shares, count=len(items))
-        queued = [
-            QueuedItem(item, tier, now_s, deadline_s, call, project)
-            for item, project in zip(items, projects, strict=True)
-        ]
-        call.rows = {id(item): row for row, item in enumerate(queued)}
-        try:
-            with self._changed:
-                for item in queued:
-                    self._queue.push(item)
-                self._changed.notify()
-            return await future
-        finally:
-            if not future.done() or future.cancelled() or future.exception() is not None:
-                self._withdraw(queued)
+        with self._changed:
+            death: EmbedgateError | None = self._death
+            failure = death
+            for item in items:
+                try:
+                    if death is None:
+                        self._queue.push(item)
+                        self._pacer.arrive(_flow(item))
+                        self._active.note(_flow(item), now_s)
+                        continue
+                except CapacityExceeded as error:
+                    failure = error
+                refused.append(item)
+            self._changed.notify()
+        if failure is not None:
+            self._fail(refused, failure)
 
-    def _withdraw(self, items: Sequence[QueuedItem]) -> None:
+    def withdraw(self, items: Sequence[QueuedItem]) -> None:
+        """Take items back; those that are being computed are computed all the same."""
         with self._changed:
             for item in items:
                 self._queue.cancel(item)
 
+    def state(self) -> EngineState:
+        """How fast it is and what it waits for."""
+        now_s = self._clock_s()
+        with self._changed:
+            company_items, company_s = self._pacer.gathering(now_s)
+            return EngineState(
+                tokens_per_s=self._meter.tokens_per_s,
+                available_per_s=self._meter.available_per_s(now_s),
+                projects=self._queue.projects(),
+                company_items=company_items,
+                company_s=company_s,
+            )
+
     def _run(self) -> None:
+        thread_id = threading.get_native_id()  # on Linux a priority is a thread's
+        if self._bounds.niceness > os.getpriority(os.PRIO_PROCESS, thread_id):
+            os.setpriority(os.PRIO_PROCESS, thread_id, self._bounds.niceness)
         while True:
             with self._changed:
-                while not len(self._queue) and not self._stopping:
-                    self._changed.wait()
+                self._await_work()
                 if self._stopping:
                     return
+                now_s = self._clock_s()
                 step, expired = self._queue.take(
-                    max_items=self._bounds.max_step_items,
-                    max_tokens=self._bounds.max_step_tokens,
-                    now_s=self._clock_s(),
+                    max_items=self._bounds.max_step_items, max_tokens=self._step_tokens(now_s), now_s=now_s
                 )
-                queued_items, queued_tokens = len(self._queue), self._queue.queued_tokens
+                if step:
+                    self._pacer.begin_step(len(step), map(_flow, step), left_items=len(self._queue))
             self._fail(expired, DeadlineExceeded("The deadline passed in the model's queue; nothing was charged."))
             if step and not self._compute(step):
                 return
-            self._metrics.set(names.QUEUE_ITEMS, queued_items, model=self._model_id)
-            self._metrics.set(names.QUEUE_TOKENS, queued_tokens, model=self._model_id)
+
+    def _await_work(self) -> None:
+        """Until a step should begin, or the thread end."""
+        self._report_queue()
+        while not self._stopping:
+            if not len(self._queue):
+                self._report_queue()  # the last ones may have been withdrawn
+                self._changed.wait()
+            elif (wait_s := self._pacer.wait_s(len(self._queue), self._clock_s())) > 0:
+                self._changed.wait(wait_s)
+            else:
+                return
+
+    def _step_tokens(self, now_s: float) -> int:
+        """Tokens of the next step, at most: few where several ask, so that nobody waits long for others' steps."""
+        most = self._bounds.max_step_tokens
+        speed = self._meter.tokens_per_s
+        if not speed or max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
+            return most
+        return min(most, max(1, int(speed * self._bounds.max_shared_step_s)))
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:
         """One engine step; False when the engine is beyond use.
@@ -186,8 +193,9 @@ class EngineLoop:
             failure = EngineError(f"The engine failed: {type(error).__name__}.", fault=EngineFault.OTHER)
         else:
             self._failures_in_a_row = 0
-            self._deliver(step, vectors)
-            self._report(step, began_s)
+            tokens = self._note_success(step, began_s)
+            self._tell(self._outcomes.computed, step, vectors)
+            self._report(step, tokens, began_s)
             return True
         finally:
             self._step_began_s = None
@@ -220,49 +228,47 @@ class EngineLoop:
         return fault
 
     def _die(self, step: Sequence[QueuedItem], error: EmbedgateError) -> None:
-        self._death = EngineError(error.message, fault=EngineFault.DEAD, retry_after_s=5)
+        death = EngineError(error.message, fault=EngineFault.DEAD, retry_after_s=5)
         with self._changed:
+            self._death = death
             left = self._queue.drain()
-        self._fail([*step, *left], self._death)
-
-    def _deliver(self, step: Sequence[QueuedItem], vectors: NDArray[np.float32]) -> None:
-        finished: list[_Call] = []
-        for item, vector in zip(step, vectors, strict=True):
-            call = item.owner
-            assert isinstance(call, _Call), "the loop queues its own calls only. This is a bug."
-            call.vectors[call.rows[id(item)]] = vector
-            call.left -= 1
-            if call.left == 0:
-                finished.append(call)
-        if finished:
-            self._tell(_finish, finished)
+        self._fail([*step, *left], death)
 
     def _fail(self, items: Sequence[QueuedItem], error: EmbedgateError) -> None:
-        calls = list({id(item.owner): item.owner for item in items}.values())
-        if calls:
-            self._tell(_fail_calls, calls, error)
+        if items:
+            self._tell(self._outcomes.failed, items, error)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         assert self._event_loop is not None, "start() comes first"
-        self._event_loop.call_soon_threadsafe(callback, *arguments)
+        try:
+            self._event_loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            logger.debug("the event loop ended before an outcome was told")
 
-    def _report(self, step: Sequence[QueuedItem], began_s: float) -> None:
+    def _note_success(self, step: Sequence[QueuedItem], began_s: float) -> int:
+        """What gateways are told with the answers must be known before; returns the step's tokens."""
+        self._step_began_s, now_s = None, self._clock_s()
+        tokens: dict[Tier, int] = {}
+        for item in step:
+            tokens[item.tier] = tokens.get(item.tier, 0) + item.tokens
+        with self._changed:
+            self._pacer.end_step(len(step), began_s=began_s, ended_s=now_s)
+            self._meter.record(tokens, busy_s=now_s - began_s, now_s=now_s)
+        return sum(tokens.values())
+
+    def _report_queue(self) -> None:
+        self._metrics.set(names.QUEUE_ITEMS, len(self._queue), model=self._model_id)
+        self._metrics.set(names.QUEUE_TOKENS, self._queue.queued_tokens, model=self._model_id)
+
+    def _report(self, step: Sequence[QueuedItem], tokens: int, began_s: float) -> None:
         model = self._model_id
         self._metrics.observe(names.STEP_MS, (self._clock_s() - began_s) * 1000, model=model)
         self._metrics.observe(names.STEP_ITEMS, len(step), model=model)
-        self._metrics.observe(names.STEP_TOKENS, sum(len(item.token_ids) for item in step), model=model)
-        # Items of one call waited equally long; the step's first item of each tier stands for its tier.
+        self._metrics.observe(names.STEP_TOKENS, tokens, model=model)
+        # The first item of each tier stands for its tier.
         for item in {item.tier: item for item in reversed(step)}.values():
             self._metrics.observe(names.QUEUE_WAIT_MS, (began_s - item.queued_at_s) * 1000, model=model, tier=item.tier)
 
 
-def _finish(calls: Sequence[_Call]) -> None:
-    for call in calls:
-        if not call.future.done():
-            call.future.set_result(call.vectors)
-
-
-def _fail_calls(calls: Sequence[_Call], error: EmbedgateError) -> None:
-    for call in calls:
-        if not call.future.done():
-            call.future.set_exception(error)
+def _flow(item: QueuedItem) -> Flow:
+    return item.tier, item.flow

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.core import metric_names as names
 from app.core.errors import DependencyDown
@@ -18,6 +18,7 @@ _HOLDS_AT_ONCE = 200
 _ROUNDS = 50
 _PERIOD_S = 0.5
 _ANSWERS_PERIOD_S = 3600
+_FORGET_PERIOD_S = 60
 
 
 class Housekeeping:
@@ -26,6 +27,7 @@ class Housekeeping:
     The lease saves work; nothing depends on it, because every step may be done twice.
 
     Args:
+        forget: each deletes some of what has expired, and says whether there may be more.
         has_lease: takes or keeps the lease.
         drain_period_s: time between moves of the journal.
         clock_s: monotonic clock.
@@ -39,6 +41,7 @@ class Housekeeping:
         journal: Journal,
         drain: JournalDrain,
         answers: Answers,
+        forget: Sequence[Callable[[], Awaitable[bool]]],
         metrics: Metrics,
         has_lease: Callable[[], Awaitable[bool]],
         drain_period_s: float,
@@ -51,12 +54,14 @@ class Housekeeping:
         self._metrics = metrics
         self._has_lease = has_lease
         self._answers = answers
+        self._forget = forget
         self._wall_s = wall_s
         self._drain_period_s = drain_period_s
         self._clock_s = clock_s
         self._reaped_up_to: str | None = None
         self._drained_at_s = float("-inf")
         self._tidied_at_s = float("-inf")
+        self._forgot_at_s = float("-inf")
 
     async def run_forever(self) -> None:
         """Work until cancelled; a store that is away is tried again in the next round."""
@@ -66,6 +71,7 @@ class Housekeeping:
                     await self.reap_some()
                     await self._drain_when_due()
                     await self._forget_answers_when_due()
+                    await self._forget_when_due()
             except DependencyDown as error:
                 logger.warning("housekeeping waits: %s", error.__cause__ or error)
             except Exception:
@@ -100,6 +106,12 @@ class Housekeeping:
             self._metrics.count(names.JOURNAL_DRAINED, moved)
         if not has_more:
             self._drained_at_s = now_s
+
+    async def _forget_when_due(self) -> None:
+        if self._clock_s() - self._forgot_at_s >= _FORGET_PERIOD_S:
+            have_more = [await forget() for forget in self._forget]
+            if not any(have_more):
+                self._forgot_at_s = self._clock_s()
 
     async def _forget_answers_when_due(self) -> None:
         if self._clock_s() - self._tidied_at_s < _ANSWERS_PERIOD_S:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -65,12 +66,11 @@ class ModelTokenizer:
         Raises:
             InvalidRequest: an id is outside the vocabulary, an item is too long, or all are too many.
         """
+        work = partial(self.tokenize_now, given, input_type=input_type, truncate=truncate, max_tokens=max_tokens)
         if not self._is_short(given, input_type):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._executor, self._tokenize_now, given, input_type, truncate, max_tokens
-            )
-        return self._tokenize_now(given, input_type, truncate, max_tokens)
+            return await loop.run_in_executor(self._executor, work)
+        return work()
 
     def _is_short(self, given: EmbeddingInput, input_type: InputType | None) -> bool:
         if isinstance(given, TokenArrays) or len(given.items) > INLINE_ITEMS:
@@ -80,9 +80,10 @@ class ModelTokenizer:
     def _prompt(self, input_type: InputType | None) -> str:
         return self._card.prompts.get(input_type.value, "") if input_type else ""
 
-    def _tokenize_now(
-        self, given: EmbeddingInput, input_type: InputType | None, truncate: Truncate, max_tokens: int
+    def tokenize_now(
+        self, given: EmbeddingInput, *, input_type: InputType | None, truncate: Truncate, max_tokens: int
     ) -> TokenizedInput:
+        """:meth:`tokenize` for callers that are in a thread of their own."""
         if isinstance(given, TokenArrays):
             items, special = token_arrays(given, self._card), (0, 0)
         else:
@@ -92,8 +93,6 @@ class ModelTokenizer:
         return TokenizedInput(items, check_total(items, max_tokens=max_tokens), cut_items)
 
     def _encode(self, texts: Sequence[str]) -> list[TokenIds]:
-        if len(texts) == 1:
-            return [np.asarray(self._tokenizer.encode(texts[0]).ids, dtype=np.int32)]
         return [np.asarray(e.ids, dtype=np.int32) for e in self._tokenizer.encode_batch_fast(list(texts))]
 
 
@@ -104,6 +103,8 @@ class ModelRuntime:
     card: ModelCard
     tokenizer: ModelTokenizer
     pool: EmbedderPool
+    may_sleep: bool = False
+    """Whether having no replica is normal: the next request starts one."""
 
 
 def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -7,12 +7,14 @@ from app.core.errors import (
     EndpointInactive,
     EndpointNotFound,
     InvalidModelId,
+    InvalidRequest,
+    Misconfigured,
     ModelNotDeployed,
     ModelNotEmbedding,
     Unauthenticated,
     UnknownTier,
 )
-from app.core.model_card import is_model_id
+from app.core.model_card import ModelCard, is_model_id
 from app.core.tiers import CALLER_TIERS, Tier
 from app.services.model_runtime import ModelRuntime
 
@@ -89,3 +91,18 @@ def tier_of(endpoint: Endpoint, wanted: Tier | None) -> Tier:
     if own not in CALLER_TIERS:
         raise UnknownTier("The endpoint's service tier is unknown to this cluster; tell your operator.")
     return wanted or own
+
+
+def dimensions_of(card: ModelCard, wanted: int | None, endpoint: Endpoint) -> int:
+    """The size to answer with; an endpoint's own size that its model lacks is not the caller's fault.
+
+    Raises:
+        InvalidRequest: the model has no such size.
+        Misconfigured: nor has it the endpoint's.
+    """
+    if wanted is not None or endpoint.dimensions is None:
+        return card.check_dimensions(wanted)
+    try:
+        return card.check_dimensions(endpoint.dimensions)
+    except InvalidRequest:
+        raise Misconfigured("The endpoint's own 'dimensions' do not fit its model; tell your operator.") from None

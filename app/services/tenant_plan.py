@@ -37,12 +37,15 @@ def plan(spec: ProjectSpec, project: Mapping[str, Any] | None, keys: Sequence[Ma
     changes: list[Change] = []
     wanted: dict[str, Any] = {"name": spec.name, "status": spec.status}
     wanted |= {n: part.model_dump() for n, part in (("limits", spec.limits), ("budgets", spec.budgets)) if part}
+    if spec.fair_share_weight is not None:
+        wanted["fair_share_weight"] = spec.fair_share_weight
     if project is None:
         new = {
             "name": spec.name,
             "status": "active",
             "limits": LimitsSpec().model_dump(),
             "budgets": BudgetsSpec().model_dump(),
+            "fair_share_weight": 1,
         }
         changes.append(Change("create", "project", spec.slug, {"slug": spec.slug, "name": spec.name}))
         changes += _difference("project", spec.slug, new, wanted)

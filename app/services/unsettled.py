@@ -69,6 +69,7 @@ class Unsettled:
                     if self._clock_s() - since_s < self._give_up_s:
                         await asyncio.sleep(_RETRY_S)
                         continue
+                    logger.error("hold %s of %s is given up: refund it by hand if it was captured", hold_id, project_id)
                 except EmbedgateError:
                     logger.exception("hold %s cannot be ended", hold_id)
                 self._waiting.pop(hold_id, None)

@@ -6,13 +6,14 @@ the cache on purpose. What is stored is the full vector; ``dimensions`` are cut 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from blake3 import blake3
 from cachetools import TTLCache
 
+from app.core.errors import CapacityExceeded
 from app.core.packing import TokenIds, Vector
 from app.core.tiers import Tier
 
@@ -34,6 +35,29 @@ class Flight:
     future: asyncio.Future[Vector]
     waiters: int = 0
 
+    def error(self) -> BaseException | None:
+        """Why there is no vector; None when there is one. The computation has ended."""
+        if self.future.cancelled():
+            return CapacityExceeded("This gateway is shutting down; try again.")
+        return self.future.exception()
+
+
+async def wait_unless_one_fails(
+    flights: Iterable[Flight], own: Container[asyncio.Future[Vector]]
+) -> BaseException | None:
+    """Until all are done, or one of our own has failed: then the rest is not worth computing.
+
+    Returns:
+        That failure.
+    """
+    waiting = {flight.future for flight in flights}
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+        failures = (future.exception() for future in done if future in own and not future.cancelled())
+        if failure := next(filter(None, failures), None):
+            return failure
+    return None
+
 
 class VectorCache:
     """Bounded in entries, bytes and age; forgets the least recently used first.
@@ -43,9 +67,19 @@ class VectorCache:
         max_bytes: bound over all vectors.
         ttl_s: age after which a vector is computed anew.
         clock_s: monotonic clock.
+        share: told of each vector that was computed.
     """
 
-    def __init__(self, *, max_entries: int, max_bytes: int, ttl_s: float, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        ttl_s: float,
+        clock_s: Callable[[], float],
+        share: Callable[[CacheKey, Vector], None] | None = None,
+    ) -> None:
+        self._share = share
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._vectors: TTLCache[CacheKey, Vector] = TTLCache(maxsize=max_entries, ttl=ttl_s, timer=clock_s)
@@ -95,9 +129,15 @@ class VectorCache:
         # The reply's rows share one buffer; a copy keeps one row alive, not the whole reply.
         vector = np.array(flight.future.result(), dtype=np.float32)
         vector.setflags(write=False)
+        self.put(flight.key, vector)
+        if self._share is not None:
+            self._share(flight.key, vector)
+
+    def put(self, key: CacheKey, vector: Vector) -> None:
+        """Store a vector that is read-only and shares its memory with nothing."""
         entries = min(self._max_entries, self._max_bytes // max(1, vector.nbytes))
         if entries < 1:
             return
         while len(self._vectors) >= entries:
             self._vectors.popitem()
-        self._vectors[flight.key] = vector
+        self._vectors[key] = vector

@@ -99,7 +99,7 @@ class EmbeddedRedis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
-            start_new_session=True,
+            process_group=0,  # out of Ctrl-C's reach; a session of its own would be scheduled apart from the service
         )
         self._started.set()
         self._process.wait()

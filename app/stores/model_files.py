@@ -135,9 +135,9 @@ def _own_prompts(sentence_config: dict[str, Any]) -> dict[str, str]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Changes with the weights: names, sizes and the head of every weight file."""
+    """Changes with the model: names, sizes and the head of every file of weights and configuration."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("tokenizer.json")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin", ".json")):
         with path.open("rb") as file:
             digest.update(f"{path.name}:{path.stat().st_size}:".encode() + file.read(1 << 20))
     return digest.hexdigest()[:16]

@@ -12,18 +12,22 @@ from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 from app.core.errors import DependencyDown
 
 TIMEOUT_S = 0.25
+"""A request's."""
+PATIENT_S = 10.0
+"""A command's: nobody waits behind an operator who waits."""
 
 
-def connect(url: str) -> Redis:
-    """A client with a pool. No command waits longer than 250 ms; one lost connection is retried.
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Redis:
+    """A client with a pool. One lost connection is retried.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_s: for a connection, and for each answer.
     """
     return Redis.from_url(
         url,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         max_connections=256,
         health_check_interval=0,

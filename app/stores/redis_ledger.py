@@ -7,7 +7,7 @@ set; when a hold is due, or an ended one is forgotten), ``…:grants`` (hash; gr
 details) and ``…:journal`` (stream; kind → id, ``of`` → amount|tokens|key|details).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -74,6 +74,7 @@ class RedisLedger:
         self._admit, self._settle, self._reap, self._grant = (
             Script.of(name, edit=edit) for name in ("admit", "settle", "reap", "grant")
         )
+        self._let_go = Script.of("let_go", edit=edit)
 
     async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
         """Check everything and take the hold; see ``app.core.ledger``. Raises ``DependencyDown``."""
@@ -118,6 +119,11 @@ class RedisLedger:
         """Expire due holds and forget old ended ones, at most ``limit``; how many of each."""
         expired, forgotten = await self._pipe.run(self._reap, _hold_keys(project_id), [limit, self._retain_ms])
         return expired, forgotten
+
+    async def let_go(self, project_id: str, hold_ids: Sequence[str]) -> None:
+        """Remember ended holds no longer than other ended ones. Raises ``DependencyDown``."""
+        keys = [account_key(project_id, part) for part in ("holds", "deadlines")]
+        await self._pipe.run(self._let_go, keys, [self._retain_ms, *hold_ids])
 
     async def grant(self, project_id: str, grant_id: str, amount_nano_usd: int, details: str) -> GrantResult:
         """Add or correct credit, once for each id. Raises ``DependencyDown``."""

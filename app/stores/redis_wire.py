@@ -2,7 +2,7 @@
 
 A client library's pool and pipeline cost 170 µs of the gateway's time a call, twice a request;
 this costs a third of that. Commands of one turn of the event loop leave in at most two writes, answers come
-back in order, and no answer is waited for longer than ``TIMEOUT_S``: then the connection is given
+back in order, and no answer is waited for longer than its timeout: then the connection is given
 up, and with it every command on it, since nobody knows which of them ran.
 """
 
@@ -27,10 +27,12 @@ class RedisWire:
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_s: for a connection, and for each answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._options: dict[str, Any] = dict(parse_url(url))
+        self._timeout_s = timeout_s
         self._line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
 
@@ -43,7 +45,7 @@ class RedisWire:
         line = self._line
         if line is not None and not line.is_lost:
             return await line.send(command)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(self._timeout_s):
             return await (await self._connect()).send(command)
 
     def close(self) -> None:
@@ -60,12 +62,12 @@ class RedisWire:
     async def _open(self) -> "_Line":
         options = self._options
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(self._timeout_s):
             if "path" in options:
-                _, line = await loop.create_unix_connection(_Line, options["path"])
+                _, line = await loop.create_unix_connection(self._new_line, options["path"])
             else:
                 host, port = options.get("host", "localhost"), int(options.get("port", 6379))
-                _, line = await loop.create_connection(_Line, host, port, ssl=_tls(options))
+                _, line = await loop.create_connection(self._new_line, host, port, ssl=_tls(options))
             try:
                 await _introduce(line, options)
             except BaseException as error:
@@ -73,6 +75,9 @@ class RedisWire:
                 raise
         self._line = line
         return line
+
+    def _new_line(self) -> "_Line":
+        return _Line(self._timeout_s)
 
 
 async def _introduce(line: "_Line", options: dict[str, Any]) -> None:
@@ -86,7 +91,8 @@ async def _introduce(line: "_Line", options: dict[str, Any]) -> None:
 class _Line(asyncio.Protocol):
     """The protocol's state: what was sent and waits for its answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=RedisError, protocolError=RedisConnectionError)
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
@@ -113,7 +119,7 @@ class _Line(asyncio.Protocol):
         now_s = self._loop.time()
         self._waiting.append((now_s, reply))
         if self._watch is None:
-            self._watch = self._loop.call_at(now_s + TIMEOUT_S, self._check)
+            self._watch = self._loop.call_at(now_s + self._timeout_s, self._check)
         return reply
 
     def give_up(self, error: Exception) -> None:
@@ -158,9 +164,9 @@ class _Line(asyncio.Protocol):
         self._watch = None
         if not self._waiting or self.is_lost:
             return
-        due_s = self._waiting[0][0] + TIMEOUT_S
+        due_s = self._waiting[0][0] + self._timeout_s
         if due_s <= self._loop.time():
-            self.give_up(RedisConnectionError(f"no answer within {TIMEOUT_S} s"))
+            self.give_up(RedisConnectionError(f"no answer within {self._timeout_s} s"))
         else:
             self._watch = self._loop.call_at(due_s, self._check)
 

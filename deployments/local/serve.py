@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from app.stores.private_folder import private_folder
@@ -22,6 +23,9 @@ from deployments.local.processes import HOME_VARIABLE, end_all
 
 MIN_FREE_BYTES = 512 * 1024**2
 _DESCRIPTORS = 65_536
+_GOING_S = 15.0
+"""For what an earlier run left behind to let go of its ports; some of it belongs to nobody by then."""
+
 SIDE_PORTS = {
     "EMBEDGATE_METRICS_PORT": "9464",
     "RAY_SERVE_HAPROXY_METRICS_PORT": "9101",
@@ -71,25 +75,37 @@ def supervise(config: Path, port: int | None, home: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise StartError(f"a service with data in {home} is running already; stop it first.") from None
-    if count := end_all(home):
+    count = end_all(home)
+    if count:
         sys.stderr.write(f"embedgate: ended {count} processes that an earlier run left behind.\n")
     chosen = _serving_port(config, port)
-    require_free_port(chosen, "or: make serve PORT=" + str(chosen + 1))
+    within_s = _GOING_S if count else 0.0
+    require_free_port(chosen, "or: make serve PORT=" + str(chosen + 1), within_s=within_s)
     for variable, default in SIDE_PORTS.items():
-        require_free_port(int(os.environ.get(variable, default)), f"or choose another with {variable}")
+        side_port = int(os.environ.get(variable, default))
+        require_free_port(side_port, f"or choose another with {variable}", within_s=within_s)
     return _run_child(config, chosen, home)
 
 
-def require_free_port(port: int, advice: str) -> None:
-    """Raise ``StartError`` when there is no such port, or somebody listens there already."""
+def require_free_port(port: int, advice: str, *, within_s: float = 0.0) -> None:
+    """Raise ``StartError`` when there is no such port, or somebody listens there and does not go in time."""
     if not 1 <= port <= 65_535:
         raise StartError(f"there is no port {port}; {advice}")
+    deadline_s = time.monotonic() + within_s
+    while (error := _bind_error(port)) is not None:
+        if time.monotonic() >= deadline_s:
+            raise StartError(f"port {port} is taken ({error.strerror}); stop what listens there, {advice}")
+        time.sleep(0.1)
+
+
+def _bind_error(port: int) -> OSError | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise StartError(f"port {port} is taken ({error.strerror}); stop what listens there, {advice}") from None
+            return error
+    return None
 
 
 def _serving_port(config: Path, port: int | None) -> int:
@@ -105,7 +121,9 @@ def _serving_port(config: Path, port: int | None) -> int:
 def _run_child(config: Path, port: int, home: Path) -> int:
     command = [sys.executable, "-m", "deployments.local.service", str(config), str(port), str(home)]
     _raise_descriptor_limit()
-    child = subprocess.Popen(command, env=_environment(home), start_new_session=True)
+    # A process group keeps Ctrl-C from it. Not a session: the kernel shares the cores by session first
+    # (sched_autogroup), and whoever calls from another one then waits 100 ms for a turn now and then.
+    child = subprocess.Popen(command, env=_environment(home), process_group=0)
     stops = 0
 
     def on_signal(number: int, frame: object) -> None:  # noqa: ARG001

@@ -119,6 +119,8 @@ def _deploy(file: ServeFile, port: int, home: Path) -> None:
     arguments["redis"]["data_dir"] = str(home / "redis")
     if "://" not in arguments["journal"]["url"]:
         arguments["journal"]["url"] = str(home / "journal")
+    if "://" not in arguments["files"]["url"]:
+        arguments["files"]["url"] = str(home / "files")
     options = {**file.http_options.model_dump(exclude_none=True), "port": port}
     serve.start(proxy_location=file.proxy_location, http_options=options)
     failure: list[BaseException] = []

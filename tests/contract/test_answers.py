@@ -79,7 +79,7 @@ def test_tiers_are_carried_to_the_embedder(service: Service, sent: str | None, s
     body = {"model": MODEL, "input": f"tier {sent}", "service_tier": sent}
     response = service.post(json.dumps(body).encode())
     assert response.headers["x-service-tier"] == served
-    assert service.link.calls[-1][0] == served
+    assert service.pool.calls[-1][0] == served
 
 
 def test_a_callers_valid_request_id_is_kept(service: Service) -> None:

@@ -140,11 +140,11 @@ def test_405(service: Service) -> None:
 
 @pytest.mark.parametrize("scoped", [None, "hasty"])
 def test_408(service: Service, scoped: str | None) -> None:
-    service.link.gate = asyncio.Event().wait
+    service.pool.gate = asyncio.Event().wait
     error = embed(service, scoped=scoped, model="hasty", input=f"late {scoped}")
     check(error, 408, "timeout_error", "timeout")
     time.sleep(0.2)
-    assert service.link.cancelled
+    assert service.pool.cancelled
 
 
 def test_409(service: Service) -> None:
@@ -183,7 +183,7 @@ def test_500_an_endpoints_own_dimensions_that_do_not_fit(service: Service) -> No
 
 @pytest.mark.parametrize("reply", [b"", b"nonsense", b"\0" * 4 * 384], ids=len)
 def test_500_a_reply_that_cannot_be_decoded(service: Service, reply: bytes) -> None:
-    service.link.reply = reply
+    service.pool.reply = reply
     check(embed(service, scoped="main", input=f"reply {len(reply)}"), 500, INTERNAL, "invalid_embeddings_response")
     check(embed(service, scoped=None, input=f"reply {len(reply)}"), 500, INTERNAL, INTERNAL)
 
@@ -199,13 +199,13 @@ def test_500_a_reply_that_cannot_be_decoded(service: Service, reply: bytes) -> N
     ],
 )
 def test_engine_errors_by_class(service: Service, fault: e.EngineFault, status: int, kind: str) -> None:
-    service.link.error = e.EngineError("The engine failed.", fault=fault, retry_after_s=5)
+    service.pool.error = e.EngineError("The engine failed.", fault=fault, retry_after_s=5)
     check(embed(service, scoped="main", input=f"fault {fault}"), status, kind, "engine_error")
     check(embed(service, scoped=None, input=f"fault {fault}"), status, kind, INTERNAL)
 
 
 def test_500_unexpected_says_nothing_of_itself(service: Service) -> None:
-    service.link.error = RuntimeError("secret detail eg_contract_abc")
+    service.pool.error = RuntimeError("secret detail eg_contract_abc")
     error = embed(service, scoped="main", input="surprise")
     check(error, 500, INTERNAL, INTERNAL)
     assert "secret" not in error.message
@@ -215,11 +215,11 @@ def test_500_unexpected_says_nothing_of_itself(service: Service) -> None:
 
 def test_503(service: Service) -> None:
     check(embed(service, scoped="idle"), 503, DOWN, "endpoint_inactive")
-    service.link.is_ready = False
+    service.pool.is_ready = False
     check(embed(service, scoped="main", input="cold"), 503, DOWN, "model_provisioning")
     assert httpx.get(f"{service.url}/readyz").status_code == 503
-    service.link.is_ready = True
-    service.link.error = e.CapacityExceeded("Full; try again.", retry_after_s=7)
+    service.pool.is_ready = True
+    service.pool.error = e.CapacityExceeded("Full; try again.", retry_after_s=7)
     error = embed(service, scoped=None, input="full")
     check(error, 503, DOWN, "capacity_exceeded")
     assert error.response.headers["retry-after"] == "7"

@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from app.core.errors import EngineError, EngineFault
-from tests.contract.conftest import Service
+from tests.contract.conftest import ADMIN_TOKEN, Service
 
 MODEL = "all-MiniLM-L6-v2"
 PRICE = 1_000_000_000
@@ -167,14 +167,14 @@ def test_a_long_wait_is_a_minute_at_most(service: Service) -> None:
 def test_a_failed_request_costs_nothing(service: Service) -> None:
     tenant = Tenant(service, credit=10**6, limits={"requests_per_minute": 600, "request_burst": 5})
     for error in (EngineError("x", fault=EngineFault.OTHER), RuntimeError("x")):
-        service.link.error = error
+        service.pool.error = error
         assert tenant.post(secrets.token_hex(3)).status_code == 500
-    service.link.error, service.link.reply = None, b"not vectors"
+    service.pool.error, service.pool.reply = None, b"not vectors"
     assert tenant.post(secrets.token_hex(3)).status_code == 500
-    service.link.reply = None
+    service.pool.reply = None
     tenant.admin("PATCH", "/endpoints/e", {"timeout_ms": 200})
     time.sleep(0.9)
-    service.link.gate = lambda: asyncio.sleep(1)
+    service.pool.gate = lambda: asyncio.sleep(1)
     assert tenant.post("late").status_code == 408
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
@@ -183,7 +183,7 @@ def test_a_failed_request_costs_nothing(service: Service) -> None:
             headers={"Authorization": f"Bearer {tenant.key['api_key']}"},
             timeout=0.1,
         )
-    service.link.gate = None
+    service.pool.gate = None
     time.sleep(0.5)
     account = tenant.admin("GET")
     assert account["balance"] == {"granted": 10**6, "available": 10**6, "held": 0, "captured": 0, "debt": 0}
@@ -235,13 +235,13 @@ def test_an_idempotency_key_answers_and_charges_once(service: Service) -> None:
     tenant = Tenant(service, credit=10**6)
     key = {"Idempotency-Key": "order-1"}
     gate = threading.Event()
-    service.link.gate = lambda: asyncio.to_thread(gate.wait, 5)
+    service.pool.gate = lambda: asyncio.to_thread(gate.wait, 5)
     with ThreadPoolExecutor(6) as pool:
         waiting = [pool.submit(tenant.post, "once", key) for _ in range(6)]
         time.sleep(0.5)
         gate.set()
         answers = [answer.result() for answer in waiting]
-    service.link.gate = None
+    service.pool.gate = None
     assert [a.status_code for a in answers] == [200] * 6
     assert len({a.content for a in answers}) == 1
     assert sum("x-idempotent-replay" in a.headers for a in answers) == 5
@@ -261,10 +261,24 @@ def test_an_idempotency_key_answers_and_charges_once(service: Service) -> None:
 def test_a_failed_request_frees_its_idempotency_key(service: Service) -> None:
     tenant = Tenant(service, credit=10**6)
     key = {"Idempotency-Key": "again"}
-    service.link.error = RuntimeError("x")
+    service.pool.error = RuntimeError("x")
     assert tenant.post("shaky", key).status_code == 500
-    service.link.error = None
+    service.pool.error = None
     response = tenant.post("shaky", key)
     assert response.status_code == 200
     assert "x-idempotent-replay" not in response.headers
     assert tenant.balance["captured"] == 3_000
+
+
+def test_a_projects_share_is_set_and_reaches_the_replicas(service: Service) -> None:
+    tenant = Tenant(service, credit=10**9)
+    assert tenant.post("an even share").status_code == 200
+    tenant.change(fair_share_weight=3)
+    assert tenant.admin("GET")["fair_share_weight"] == 3
+    assert tenant.post("three times the share").status_code == 200
+    assert service.pool.weights[-2:] == [1, 3]
+    for wrong in (0, 101, 1.5, "3"):
+        path = f"{service.url}/admin/v1/projects/{tenant.project_id}"
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        answer = httpx.patch(path, json={"fair_share_weight": wrong}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "fair_share_weight")

@@ -23,6 +23,14 @@ def new_item(seed: int, count: int) -> list[int]:
     return [101, _FIRST_ID + number % span, _FIRST_ID + number // span % span, 102]
 
 
+def code_of(response: httpx.Response) -> str:
+    """The envelope's code, or the beginning of what is no envelope."""
+    try:
+        return str(response.json()["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return f"no envelope: {response.status_code} {response.headers.get('content-type')} {response.text[:80]!r}"
+
+
 def client(url: str, key: str, seed: int, seconds: float, stop_at_refusal: bool, lock: threading.Lock) -> None:
     deadline_s = time.monotonic() + seconds
     count = 0
@@ -41,7 +49,7 @@ def client(url: str, key: str, seed: int, seconds: float, stop_at_refusal: bool,
                     "retry_after": response.headers.get("retry-after"),
                 }
                 if response.status_code != 200:
-                    line["code"] = response.json()["error"]["code"]
+                    line["code"] = code_of(response)
             except httpx.HTTPError as error:
                 line["status"] = type(error).__name__
             line["took_s"] = time.time() - began_s

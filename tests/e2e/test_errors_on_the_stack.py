@@ -80,12 +80,13 @@ def test_a_client_that_leaves_stops_its_work(stack: Stack) -> None:
     texts = [f"abandoned {n} " + "word " * 100 for n in range(1500)]
     for _ in range(3):
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
+            early = httpx.post(
                 f"{stack.bare_url}/embeddings",
                 json={"model": stack.dev["model"], "input": texts},
                 headers={"Authorization": f"Bearer {stack.dev['api_key']}"},
                 timeout=httpx.Timeout(5, read=0.5),
             )
+            print(early.status_code, early.text[:300])
     began_s = time.monotonic()
     response = post(stack, b'{"model":"all-MiniLM-L6-v2","input":"right after"}')
     assert response.status_code == 200

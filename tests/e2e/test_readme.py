@@ -48,6 +48,10 @@ def test_curl(folder: Path) -> None:
     assert [len(d["embedding"]) for d in answer["data"]] == [2048, 2048]
 
 
+def test_a_batch(folder: Path) -> None:
+    assert run([sys.executable, "-c", snippet("batch")], folder) == "completed 100 384\n"
+
+
 def test_the_banners_own_snippets(stack: Stack, folder: Path) -> None:
     output = re.sub(r"\x1b\[[0-9;]*m", "", stack.output())
     python = output.rpartition("(.venv/bin/python has the SDK)\n")[2].partition("\nCtrl-C stops")[0]

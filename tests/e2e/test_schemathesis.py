@@ -21,8 +21,10 @@ def test_the_service_keeps_to_its_document(stack: Stack, tmp_path: Path, tags: l
     if credential == "admin_token":  # generated changes must not touch the project of the other tests
         body = {"name": "Fuzz", "slug": f"fuzz-{secrets.token_hex(4)}"}
         project_id = stack.admin("POST", "/projects", body).json()["project_id"]
+    # A 503 is documented: on a busy machine the store may miss its 250 ms. Any other 5xx is a fault.
     (tmp_path / "schemathesis.toml").write_text(
         f'[parameters]\n"path.project_id" = "{project_id}"\n"path.endpoint_slug" = "embed"\n'
+        '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", "503"]\n'
     )
     command = [
         *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{stack.root_url}/openapi.json"),

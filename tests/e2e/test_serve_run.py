@@ -40,7 +40,7 @@ def test_the_same_application_is_deployed(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("serve")), "run", str(config)],
-            cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True,
+            cwd=ROOT, env=environment, stdout=log, stderr=log, process_group=0,
         )  # fmt: skip
     try:
         use(f"http://127.0.0.1:{port}", tmp_path / "log")

@@ -12,7 +12,7 @@ from app.core.ledger_types import Charge, HoldState, Settlement, Terms
 from app.services.idempotency import Idempotency, KeyedRequest
 from app.stores.answers import AnswerFiles, RedisAnswerRecords
 from app.stores.object_place import ObjectPlace
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_ledger import RedisLedger
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
@@ -29,8 +29,8 @@ class House:
     """Gateways that share a store. ``dies`` names where the next attempt is killed."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self.redis = connect(url)
-        self.wire = RedisWire(url)
+        self.redis = connect(url, timeout_s=PATIENT_S)
+        self.wire = RedisWire(url, timeout_s=PATIENT_S)
         pipe = ScriptPipe(self.wire, clock_s=time.monotonic)
         self.ledger = RedisLedger(self.redis, pipe)
         self.records = RedisAnswerRecords(pipe)

@@ -17,7 +17,7 @@ from app.services.journal_drain import JournalDrain
 from app.services.ledger_audit import LedgerAudit
 from app.stores.journal_files import JournalFiles
 from app.stores.object_place import ObjectPlace
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_directory import RedisDirectory
 from app.stores.redis_journal import MAX_USAGE_KINDS, RedisJournal
 from app.stores.redis_ledger import RedisLedger
@@ -35,9 +35,9 @@ class House:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
-        self.redis = connect(url)
+        self.redis = connect(url, timeout_s=PATIENT_S)
         self.raw = sync_redis.Redis.from_url(url)
-        self.wire = RedisWire(url)
+        self.wire = RedisWire(url, timeout_s=PATIENT_S)
         pipe = ScriptPipe(self.wire, clock_s=time.monotonic)
         self.ledger = RedisLedger(self.redis, pipe)
         self.journal = RedisJournal(self.redis, pipe)

@@ -14,7 +14,7 @@ from app.core.directory import Author, Endpoint, Project
 from app.core.errors import Conflict, DependencyDown, RouteNotFound
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_directory import RedisDirectory
 from app.stores.redis_ledger import RedisLedger
 from app.stores.redis_wire import RedisWire
@@ -30,7 +30,7 @@ class House:
         self.directory = RedisDirectory(redis)
         self.administration = Administration(
             self.directory,
-            RedisLedger(redis, ScriptPipe(RedisWire(url), clock_s=time.monotonic)),
+            RedisLedger(redis, ScriptPipe(RedisWire(url, timeout_s=PATIENT_S), clock_s=time.monotonic)),
             key_prefix="eg",
             random_bytes=secrets.token_bytes,
             wall_s=time.time,
@@ -44,7 +44,7 @@ class House:
 
 @pytest.fixture
 async def house(redis_url: str) -> AsyncIterator[House]:
-    redis = connect(redis_url)
+    redis = connect(redis_url, timeout_s=PATIENT_S)
     await redis.flushall()
     yield House(redis, redis_url)
     await redis.aclose()

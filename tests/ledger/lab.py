@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.core.errors import DependencyDown
 from app.core.gcra import Bucket
@@ -27,7 +28,7 @@ from app.core.ledger_types import (
     Settlement,
     Terms,
 )
-from app.stores.redis_client import connect
+from app.stores.redis_client import PATIENT_S, connect
 from app.stores.redis_ledger import RedisLedger, account_key, read_entry
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import Script, ScriptPipe
@@ -68,8 +69,8 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.raw = redis.Redis.from_url(self.url)
-        self._client = connect(self.url)
-        self._wire = RedisWire(self.url)
+        self._client = connect(self.url, timeout_s=PATIENT_S)
+        self._wire = RedisWire(self.url, timeout_s=PATIENT_S)
         self._pipe = ScriptPipe(self._wire, clock_s=time.monotonic)
         self.ledger = RedisLedger(self._client, self._pipe, retain_ms=RETAIN_MS, edit=self.edit)
 
@@ -104,7 +105,8 @@ class Lab:
             try:
                 return self.run(call())
             except DependencyDown as error:
-                if isinstance(error.__cause__, RedisError) and not isinstance(error.__cause__, RedisConnectionError):
+                cause = error.__cause__
+                if isinstance(cause, RedisError) and not isinstance(cause, (RedisConnectionError, RedisTimeoutError)):
                     raise
                 time.sleep(0.1)
         return self.run(call())

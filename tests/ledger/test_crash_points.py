@@ -14,6 +14,7 @@ from app.core.ports import AdmissionRequest
 from app.core.tiers import Tier
 from app.services.admission import HOLD_MARGIN_MS, LedgerAdmission
 from app.services.unsettled import Unsettled
+from app.stores.redis_client import PATIENT_S
 from app.stores.redis_ledger import RedisLedger
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
@@ -130,7 +131,7 @@ def test_the_gateway_dies_and_another_tries_again(redis_url: str, point: str) ->
 
         async def again() -> bool:
             try:
-                await Gateway(lab, RedisWire(redis_url)).serve(fails=False)
+                await Gateway(lab, RedisWire(redis_url, timeout_s=PATIENT_S)).serve(fails=False)
             except EmbedgateError:
                 return False
             return True

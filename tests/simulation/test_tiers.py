@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -105,6 +105,56 @@ def test_what_comes_now_and_then_waits_for_little_more_than_a_step() -> None:
 
     simulation.run(300, refill)
     assert max(simulation.waits_s[Tier.PRIORITY, "p"]) <= MAX_TOKENS / TOKENS_PER_S
+
+
+class FirstComeFirstServed:
+    """What there would be without a TierQueue."""
+
+    def __init__(self) -> None:
+        self._items: deque[QueuedItem] = deque()
+
+    def push(self, new: QueuedItem) -> None:
+        self._items.append(new)
+
+    def take(self, *, max_items: int, max_tokens: int, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
+        step: list[QueuedItem] = []
+        while self._items and len(step) < max_items:
+            max_tokens -= self._items[0].tokens
+            if max_tokens < 0:
+                break
+            step.append(self._items.popleft())
+        return step, []
+
+
+def waits_beside_a_flood_steps(queue: TierQueue | FirstComeFirstServed) -> dict[Tier, float]:
+    """p99 of priority and default callers, in full steps, beside callers of flex who keep six steps' worth waiting."""
+    simulation = Simulation(SEED)
+    simulation.queue = queue  # type: ignore[assignment]
+    callers = [*[Tier.FLEX] * 380, *[Tier.DEFAULT] * 2, Tier.PRIORITY]
+    done: list[int] = [0] * len(callers)
+
+    def refill(s: Simulation) -> None:
+        for place, tier in enumerate(callers):
+            served = len(s.waits_s.get((tier, str(place)), []))
+            if s.now_s == 0 or served > done[place]:
+                done[place] = served
+                s.queue.push(item(tier, str(place), 32, s.now_s))
+
+    simulation.run(120, refill)
+    full_step_s = MAX_TOKENS / TOKENS_PER_S
+    found = {}
+    for tier in (Tier.PRIORITY, Tier.DEFAULT):
+        waits_s = sorted(w for (of, _), waits in simulation.waits_s.items() if of is tier for w in waits)
+        found[tier] = waits_s[int(len(waits_s) * 0.99)] / full_step_s
+    return found
+
+
+def test_a_flood_of_flex_costs_urgent_callers_at_most_a_step_and_a_half_and_without_the_queue_far_more() -> None:
+    queue = TierQueue(max_queued_tokens=10**9, min_shares_thousandths=MIN_SHARES_THOUSANDTHS)
+    with_it = waits_beside_a_flood_steps(queue)
+    assert with_it[Tier.PRIORITY] <= with_it[Tier.DEFAULT] <= 1.5
+    without = waits_beside_a_flood_steps(FirstComeFirstServed())
+    assert min(without.values()) > 4
 
 
 def test_a_small_project_gets_what_it_asks_for_beside_a_large_one() -> None:

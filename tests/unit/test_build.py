@@ -32,7 +32,7 @@ def deployments_of(application: Any) -> dict[str, Any]:
 def test_without_a_url_an_embedded_redis_belongs_to_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     found = deployments_of(build(arguments("serve.yaml")))
-    assert set(found) == {"Gateway", "EmbeddedRedisServer", "Embedder-all-MiniLM-L6-v2"}
+    assert set(found) == {"Gateway", "BatchWorker", "EmbeddedRedisServer", "Embedder-all-MiniLM-L6-v2"}
 
 
 def test_with_a_url_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

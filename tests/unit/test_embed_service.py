@@ -1,7 +1,8 @@
-"""Cache, shared computations and holds of one gateway, with a link that can be made to wait or fail."""
+"""Cache, shared computations and holds of one gateway, with replicas that can be made to wait or fail."""
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,13 +17,12 @@ from app.core.model_card import ModelCard
 from app.core.ports import AdmissionRequest
 from app.core.rates import Rates
 from app.core.tiers import Tier
-from app.services.dispatch import CallBounds, Dispatcher
 from app.services.embed import CacheState, EmbedContext, EmbeddingResult, EmbedService, EmbedSettings
 from app.services.model_runtime import ModelRuntime, ModelTokenizer
 from app.services.stage_clock import StageClock
 from app.services.vector_cache import VectorCache
 from app.stores.model_files import load_tokenizer
-from tests.fakes import FakeClock, FakeLink, RecordingMetrics, fake_vector
+from tests.fakes import FakeClock, FakePool, RecordingMetrics, fake_vector
 
 CARD = ModelCard("m", "rev", 384, 256, 30522, prompts={"query": "query: "})
 
@@ -53,21 +53,36 @@ class CountingHold:
         self.admission.ended.append("release")
 
 
+class FakeSharedVectors:
+    def __init__(self) -> None:
+        self.vectors: dict[bytes, np.ndarray] = {}
+        self.asked: list[int] = []
+
+    async def find(self, keys: Sequence[bytes], *, dimensions: int) -> Mapping[bytes, np.ndarray]:
+        assert dimensions == 384
+        self.asked.append(len(keys))
+        return {key: self.vectors[key] for key in keys if key in self.vectors}
+
+    def keep(self, key: bytes, vector: np.ndarray) -> None:
+        self.vectors[key] = vector
+
+
 class House:
-    def __init__(self, *, entries: int = 100, share: bool = False) -> None:
-        self.link = FakeLink()
+    def __init__(self, *, entries: int = 100, share: bool = False, shared: "FakeSharedVectors | None" = None) -> None:
+        self.pool = FakePool()
         self.clock = FakeClock()
         self.admission = CountingAdmission()
         self.metrics = RecordingMetrics()
-        bounds = CallBounds(max_items=100, max_tokens=10_000, max_calls=8, max_waiting_tokens=10_000)
-        pool = Dispatcher(
-            model_id="m", dimensions=384, link=self.link, bounds=bounds, metrics=self.metrics, clock_s=time.monotonic
-        )
         self.tokenizer = ModelTokenizer(load_tokenizer(Path(get_model_path())), CARD, ThreadPoolExecutor(1))
-        self.runtime = ModelRuntime(CARD, self.tokenizer, pool)
-        self.cache = VectorCache(max_entries=entries, max_bytes=10**9, ttl_s=300, clock_s=self.clock)
-        settings = EmbedSettings(max_tokens_per_request=1000, share_cache_across_projects=share)
-        self.service = EmbedService(settings=settings, cache=self.cache, admission=self.admission, metrics=self.metrics)
+        self.runtime = ModelRuntime(CARD, self.tokenizer, self.pool)
+        keep = shared.keep if shared else None
+        self.cache = VectorCache(max_entries=entries, max_bytes=10**9, ttl_s=300, clock_s=self.clock, share=keep)
+        settings = EmbedSettings(
+            max_tokens_per_request=1000, max_ongoing_requests=64, share_cache_across_projects=share
+        )
+        self.service = EmbedService(
+            settings=settings, cache=self.cache, shared=shared, admission=self.admission, metrics=self.metrics
+        )
 
     async def embed(
         self, *texts: str, tier: Tier = Tier.DEFAULT, project: str = "proj_1", timeout_ms: int = 5000, **fields: object
@@ -80,7 +95,7 @@ class House:
             return result
 
     def computed(self) -> int:
-        return sum(len(items) for _, items in self.link.calls)
+        return sum(len(items) for _, items in self.pool.calls)
 
     async def expected(self, *texts: str) -> list[np.ndarray]:
         tokenizer = load_tokenizer(Path(get_model_path()))
@@ -117,6 +132,22 @@ async def test_projects_do_not_share_vectors_unless_told_to() -> None:
         assert (result.cache_state is CacheState.HIT) is share
 
 
+async def test_what_one_gateway_computed_is_free_at_another() -> None:
+    shared = FakeSharedVectors()
+    one, other = House(shared=shared), House(shared=shared)
+    await one.embed("red", "blue")
+    second = await other.embed("green", "blue", "green", "red")
+    assert same(second, await other.expected("green", "blue", "green", "red"))
+    assert (second.cache_state, second.total_tokens, second.cached_tokens) == (CacheState.PARTIAL, 12, 9)
+    assert other.admission.requests[-1].charged_tokens == 3
+    assert other.computed() == 1
+    assert other.metrics.counts["embedgate_cache_items,model=m,outcome=shared"] == 2
+    assert (await other.embed("red", "green")).cache_state is CacheState.HIT
+    assert shared.asked == [2, 3], "what is at hand costs no round trip"
+    await other.embed("red", project="proj_2")
+    assert other.computed() == 2, "shared among gateways, not among projects"
+
+
 async def test_entries_age_and_make_room() -> None:
     house = House(entries=2)
     await house.embed("a", "b", "c")
@@ -128,7 +159,7 @@ async def test_entries_age_and_make_room() -> None:
 async def test_a_cache_of_no_entries_still_shares_what_is_under_way() -> None:
     house = House(entries=0)
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     tasks = [asyncio.create_task(house.embed("same")) for _ in range(5)]
     await asyncio.sleep(0.05)
     gate.set()
@@ -140,7 +171,7 @@ async def test_a_cache_of_no_entries_still_shares_what_is_under_way() -> None:
 async def test_concurrent_equal_inputs_are_computed_once_and_survive_the_first_asker() -> None:
     house = House()
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     first = asyncio.create_task(house.embed("shared"))
     await asyncio.sleep(0.05)
     others = [asyncio.create_task(house.embed("shared")) for _ in range(3)]
@@ -160,13 +191,13 @@ async def test_concurrent_equal_inputs_are_computed_once_and_survive_the_first_a
 async def test_nobody_waits_behind_a_lower_tier() -> None:
     house = House()
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     flex = asyncio.create_task(house.embed("text", tier=Tier.FLEX))
     await asyncio.sleep(0.05)
     priority = asyncio.create_task(house.embed("text", tier=Tier.PRIORITY))
     default = asyncio.create_task(house.embed("text", tier=Tier.DEFAULT))
     await asyncio.sleep(0.05)
-    assert [tier for tier, _ in house.link.calls] == [Tier.FLEX, Tier.PRIORITY]
+    assert [tier for tier, _ in house.pool.calls] == [Tier.FLEX, Tier.PRIORITY]
     gate.set()
     await asyncio.gather(flex, priority, default)
     assert house.computed() == 2
@@ -175,7 +206,7 @@ async def test_nobody_waits_behind_a_lower_tier() -> None:
 async def test_a_joined_computation_that_fails_is_made_anew() -> None:
     house = House()
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     first = asyncio.create_task(house.embed("text", timeout_ms=100))
     await asyncio.sleep(0.05)
     second = asyncio.create_task(house.embed("text", timeout_ms=5000))
@@ -188,27 +219,27 @@ async def test_a_joined_computation_that_fails_is_made_anew() -> None:
 
 async def test_when_everybody_leaves_the_work_is_withdrawn() -> None:
     house = House()
-    house.link.gate = asyncio.Event().wait
+    house.pool.gate = asyncio.Event().wait
     tasks = [asyncio.create_task(house.embed("text")) for _ in range(3)]
     await asyncio.sleep(0.05)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     for _ in range(200):
-        if house.link.cancelled:
+        if house.pool.cancelled:
             break
         await asyncio.sleep(0.01)
-    assert house.link.cancelled == 1
+    assert house.pool.cancelled == 1
     assert house.cache.flights == 0
     assert house.admission.ended == ["release"] * 3
 
 
 async def test_a_failure_releases_the_hold_and_is_not_cached() -> None:
     house = House()
-    house.link.error = EngineError("broken", fault=EngineFault.OTHER)
+    house.pool.error = EngineError("broken", fault=EngineFault.OTHER)
     with pytest.raises(EngineError):
         await house.embed("text")
-    house.link.error = None
+    house.pool.error = None
     assert (await house.embed("text")).cache_state is CacheState.MISS
     assert house.admission.ended == ["release", "capture"]
 
@@ -216,7 +247,7 @@ async def test_a_failure_releases_the_hold_and_is_not_cached() -> None:
 async def test_hits_are_served_while_no_replica_is_ready() -> None:
     house = House()
     await house.embed("known")
-    house.link.is_ready = False
+    house.pool.is_ready = False
     assert (await house.embed("known")).cache_state is CacheState.HIT
     with pytest.raises(ModelProvisioning):
         await house.embed("unknown")
@@ -240,15 +271,15 @@ async def test_the_cache_hands_out_read_only_vectors() -> None:
 
 async def test_a_failure_that_many_joined_is_made_anew_by_each_at_once() -> None:
     house = House()
-    house.link.error = EngineError("broken", fault=EngineFault.OTHER)
+    house.pool.error = EngineError("broken", fault=EngineFault.OTHER)
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     tasks = [asyncio.create_task(house.embed("text")) for _ in range(6)]
     await asyncio.sleep(0.05)
     gate.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(o, EngineError) for o in outcomes)
-    assert len(house.link.calls) <= 1 + 5
+    assert len(house.pool.calls) <= 1 + 5
     assert house.admission.ended == ["release"] * 6
 
 
@@ -267,7 +298,7 @@ async def test_the_deadline_covers_tokenizing(monkeypatch: pytest.MonkeyPatch) -
 async def test_shedding_while_others_are_joined_leaves_no_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House()
     gate = asyncio.Event()
-    house.link.gate = gate.wait
+    house.pool.gate = gate.wait
     first = asyncio.create_task(house.embed("shared"))
     await asyncio.sleep(0.05)
 
@@ -279,5 +310,22 @@ async def test_shedding_while_others_are_joined_leaves_no_waiter(monkeypatch: py
         await house.embed("shared", "new")
     first.cancel()
     await asyncio.sleep(0.05)
-    assert house.link.cancelled == 1
+    assert house.pool.cancelled == 1
     assert house.admission.ended == ["release", "release"]
+
+
+async def test_a_request_fails_with_its_own_items_failure_at_once() -> None:
+    """The siblings of a failed item are withdrawn; that they were must not pass for the reason."""
+    house = House()
+    loop = asyncio.get_running_loop()
+    slow: asyncio.Future[np.ndarray] = loop.create_future()
+    failed: asyncio.Future[np.ndarray] = loop.create_future()
+    house.pool.submit = lambda items, **_: [slow, failed]  # type: ignore[method-assign]
+    task = asyncio.create_task(house.embed("slow", "failed"))
+    await asyncio.sleep(0.05)
+    failed.set_exception(EngineError("broken", fault=EngineFault.OTHER))
+    async with asyncio.timeout(1):
+        with pytest.raises(EngineError, match="broken"):
+            await task
+    assert slow.cancelled()
+    assert house.admission.ended == ["release"]

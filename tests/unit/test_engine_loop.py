@@ -1,4 +1,5 @@
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -7,66 +8,100 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.core.errors import CapacityExceeded, DeadlineExceeded, EngineError, EngineFault
+from app.core import metric_names as names
+from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, EngineFault
+from app.core.load import RateMeter
 from app.core.packing import TokenIds
-from app.core.tier_queue import TierQueue
+from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
-from app.services.engine_loop import EngineLoop, LoopBounds
-from tests.fakes import RecordingMetrics, fake_vector
+from app.services.engine_loop import EngineLoop
+from app.services.step_engine import LoopBounds
+from tests.fakes import FakeEngine, RecordingMetrics, fake_vector
 
 
-class FakeEngine:
-    """An engine that can be made to wait, to fail, or to answer nonsense."""
-
-    dimensions = 8
+class Recorder:
+    """``Outcomes`` that lets a test await the vectors of items that it submitted together."""
 
     def __init__(self) -> None:
-        self.steps: list[list[list[int]]] = []
-        self.errors: list[Exception] = []
-        self.scale = 1.0
-        self.poison = -1
-        self.gate = threading.Event()
-        self.gate.set()
+        self.loop: EngineLoop
+        self.futures: dict[int, asyncio.Future[NDArray[np.float32]]] = {}
 
-    def embed(self, items: Sequence[TokenIds]) -> NDArray[np.float32]:
-        self.steps.append([item.tolist() for item in items])
-        self.gate.wait(10)
-        if self.errors:
-            raise self.errors.pop()
-        if any(item[0] == self.poison for item in items):
-            raise EngineError("refused", fault=EngineFault.BAD_INPUT)
-        return np.stack([fake_vector(item, 8) for item in items]) * np.float32(self.scale)
+    def computed(self, items: Sequence[QueuedItem], vectors: NDArray[np.float32]) -> None:
+        for item, vector in zip(items, vectors, strict=True):
+            self.futures[id(item)].set_result(vector)
+
+    def failed(self, items: Sequence[QueuedItem], error: EmbedgateError) -> None:
+        for item in items:
+            self.futures[id(item)].set_exception(error)
+
+    async def embed(self, items: Sequence[TokenIds], *, tier: Tier, timeout_ms: int) -> NDArray[np.float32]:
+        now_s = time.monotonic()
+        queued = [QueuedItem(item, tier, now_s, now_s + timeout_ms / 1000, None) for item in items]
+        futures = [asyncio.get_running_loop().create_future() for _ in queued]
+        self.futures |= {id(item): future for item, future in zip(queued, futures, strict=True)}
+        self.loop.submit(queued)
+        try:
+            outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        except asyncio.CancelledError:
+            self.loop.withdraw(queued)
+            raise
+        if failure := next((o for o in outcomes if isinstance(o, BaseException)), None):
+            raise failure
+        return np.stack([o for o in outcomes if not isinstance(o, BaseException)])
+
+    def check_health(self) -> None:
+        self.loop.check_health()
+
+
+def make_loop(
+    engine: FakeEngine,
+    *,
+    patience: float = 0.0,
+    max_step_items: int = 4,
+    max_shared_step_s: float = 10.0,
+    niceness: int = 0,
+    metrics: RecordingMetrics | None = None,
+) -> EngineLoop:
+    return EngineLoop(
+        engine,
+        TierQueue(max_queued_tokens=100, min_shares_thousandths={}),
+        meter=RateMeter({}),
+        bounds=LoopBounds(
+            max_step_items=max_step_items,
+            max_step_tokens=50,
+            hang_after_s=0.2,
+            patience=patience,
+            max_shared_step_s=max_shared_step_s,
+            niceness=niceness,
+        ),
+        model_id="m",
+        metrics=metrics or RecordingMetrics(),
+        clock_s=time.monotonic,
+    )
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[tuple[FakeEngine, EngineLoop]]:
-    engine = FakeEngine()
-    loop = EngineLoop(
-        engine,
-        TierQueue(max_queued_tokens=100, min_shares_thousandths={}),
-        bounds=LoopBounds(max_step_items=4, max_step_tokens=50, hang_after_s=0.2),
-        model_id="m",
-        metrics=RecordingMetrics(),
-        clock_s=time.monotonic,
-    )
-    loop.start(asyncio.get_running_loop())
-    yield engine, loop
+async def house() -> AsyncIterator[tuple[FakeEngine, Recorder]]:
+    engine, recorder = FakeEngine(), Recorder()
+    recorder.loop = make_loop(engine)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    yield engine, recorder
     engine.gate.set()
-    loop.stop()
+    recorder.loop.stop()
 
 
 def ids(*numbers: int) -> list[TokenIds]:
     return [np.array([n], np.int32) for n in numbers]
 
 
-async def test_vectors_come_back_in_order(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_vectors_come_back_in_order(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     vectors = await loop.embed(ids(*range(1, 11)), tier=Tier.DEFAULT, timeout_ms=5000)
     assert np.array_equal(vectors, np.stack([fake_vector([n], 8) for n in range(1, 11)]))
     assert [len(step) for step in engine.steps] == [4, 3, 3]
 
 
-async def test_urgent_work_goes_first(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_urgent_work_goes_first(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     tasks = [
@@ -80,7 +115,7 @@ async def test_urgent_work_goes_first(house: tuple[FakeEngine, EngineLoop]) -> N
     assert flat[-3:] == [4, 3, 2] or flat == [4, 3, 1, 2]
 
 
-async def test_leaving_withdraws_what_has_not_begun(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_leaving_withdraws_what_has_not_begun(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     running = asyncio.create_task(loop.embed(ids(1), tier=Tier.DEFAULT, timeout_ms=5000))
@@ -95,7 +130,7 @@ async def test_leaving_withdraws_what_has_not_begun(house: tuple[FakeEngine, Eng
     assert engine.steps == [[[1]], [[4]]]
 
 
-async def test_what_is_too_late_is_dropped(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_what_is_too_late_is_dropped(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     running = asyncio.create_task(loop.embed(ids(1), tier=Tier.DEFAULT, timeout_ms=5000))
@@ -109,20 +144,124 @@ async def test_what_is_too_late_is_dropped(house: tuple[FakeEngine, EngineLoop])
     assert engine.steps == [[[1]]]
 
 
-async def test_a_full_queue_refuses_and_keeps_nothing_of_the_call(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_a_full_queue_refuses_what_does_not_fit(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     running = asyncio.create_task(loop.embed(ids(1), tier=Tier.DEFAULT, timeout_ms=5000))
     await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(loop.embed([np.ones(60, np.int32)], tier=Tier.DEFAULT, timeout_ms=5000))
+    await asyncio.sleep(0.05)
     with pytest.raises(CapacityExceeded):
-        await loop.embed([np.ones(60, np.int32)] * 2, tier=Tier.DEFAULT, timeout_ms=5000)
+        await loop.embed([np.ones(60, np.int32)], tier=Tier.DEFAULT, timeout_ms=5000)
     engine.gate.set()
-    await running
-    await loop.embed(ids(2), tier=Tier.DEFAULT, timeout_ms=5000)
-    assert engine.steps == [[[1]], [[2]]]
+    await asyncio.gather(running, waiting)
+    assert [len(step) for step in engine.steps] == [1, 1]
 
 
-async def test_a_failed_step_fails_its_items_only(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_a_step_waits_for_the_company_of_the_last_one() -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    engine.takes_s = 0.2
+    recorder.loop = make_loop(engine, patience=1.0)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    await recorder.embed(ids(1, 2, 3), tier=Tier.DEFAULT, timeout_ms=5000)
+    state = recorder.loop.state()
+    assert state.company_items == 3
+    assert 0 < state.company_s <= 0.25
+    first = asyncio.create_task(recorder.embed(ids(4), tier=Tier.DEFAULT, timeout_ms=5000))
+    await asyncio.sleep(0.02)
+    await asyncio.gather(first, recorder.embed(ids(5, 6), tier=Tier.DEFAULT, timeout_ms=5000))
+    assert [len(step) for step in engine.steps] == [3, 3]
+    began_s = time.monotonic()
+    await recorder.embed(ids(7), tier=Tier.DEFAULT, timeout_ms=5000)
+    assert 0.35 < time.monotonic() - began_s < 0.6, "one step more than its own, no longer"
+    recorder.loop.stop()
+
+
+async def test_steps_are_short_while_several_projects_wait(house: tuple[FakeEngine, Recorder]) -> None:
+    engine, recorder = house
+    recorder.loop.stop()
+    engine.takes_s = 0.05
+    recorder.loop = make_loop(engine, max_step_items=16, max_shared_step_s=0.02)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    await recorder.embed(ids(*range(4)), tier=Tier.DEFAULT, timeout_ms=5000)  # 80 tokens a second
+    alone = recorder.embed(ids(*range(16)), tier=Tier.DEFAULT, timeout_ms=5000)
+    await alone
+    assert [len(step) for step in engine.steps] == [4, 16]
+    engine.gate.clear()
+    first = asyncio.create_task(recorder.embed(ids(0), tier=Tier.DEFAULT, timeout_ms=5000))
+    await asyncio.sleep(0.02)
+    several = [
+        asyncio.create_task(recorder.embed(ids(*range(20)), tier=tier, timeout_ms=5000))
+        for tier in (Tier.DEFAULT, Tier.FLEX)
+    ]
+    await asyncio.sleep(0.02)
+    engine.gate.set()
+    await asyncio.gather(first, *several)
+    shared = [len(step) for step in engine.steps[3:-3]]
+    assert max(shared) <= 7, "about 270 tokens a second, for 20 ms"
+    recorder.loop.stop()
+
+
+async def test_steps_are_short_while_another_asked_a_moment_ago(house: tuple[FakeEngine, Recorder]) -> None:
+    engine, recorder = house
+    recorder.loop.stop()
+    engine.takes_s = 0.05
+    recorder.loop = make_loop(engine, max_step_items=16, max_shared_step_s=0.02)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    await recorder.embed(ids(*range(16)), tier=Tier.FLEX, timeout_ms=5000)  # 320 tokens a second
+    await recorder.embed(ids(1), tier=Tier.PRIORITY, timeout_ms=5000)
+    await recorder.embed(ids(*range(16)), tier=Tier.FLEX, timeout_ms=5000)
+    assert max(len(step) for step in engine.steps[2:]) <= 7
+    await asyncio.sleep(1.05)
+    before = len(engine.steps)
+    await recorder.embed(ids(*range(16)), tier=Tier.FLEX, timeout_ms=5000)
+    assert [len(step) for step in engine.steps[before:]] == [16]
+    recorder.loop.stop()
+
+
+async def test_the_queues_gauges_fall_to_zero_when_what_waits_is_withdrawn() -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    metrics = RecordingMetrics()
+    recorder.loop = make_loop(engine, max_step_items=2, metrics=metrics)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    engine.gate.clear()
+    work = asyncio.create_task(recorder.embed(ids(*range(6)), tier=Tier.FLEX, timeout_ms=5000))
+    await asyncio.sleep(0.05)
+    engine.gate.set()
+    engine.takes_s = 0.1
+    await asyncio.sleep(0.05)
+    work.cancel()
+    await asyncio.sleep(0.2)
+    assert metrics.highest[names.QUEUE_ITEMS] > 0
+    assert (metrics.latest[names.QUEUE_ITEMS], metrics.latest[names.QUEUE_TOKENS]) == (0, 0)
+    recorder.loop.stop()
+
+
+async def test_an_urgent_item_is_not_put_off_for_the_crowd_of_the_last_step() -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    engine.takes_s = 0.3
+    recorder.loop = make_loop(engine, patience=1.0)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    crowd = asyncio.create_task(recorder.embed(ids(1, 2, 3), tier=Tier.FLEX, timeout_ms=5000))
+    await asyncio.sleep(0.2)
+    began_s = time.monotonic()
+    await recorder.embed(ids(4), tier=Tier.PRIORITY, timeout_ms=5000)
+    assert time.monotonic() - began_s < 0.55, "what was left of the step, and its own"
+    await crowd
+    recorder.loop.stop()
+
+
+async def test_the_engines_thread_steps_back_where_it_should() -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    recorder.loop = make_loop(engine, niceness=3)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    await recorder.embed(ids(1), tier=Tier.FLEX, timeout_ms=5000)
+    assert engine.niceness == 3
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
+    recorder.loop.stop()
+
+
+async def test_a_failed_step_fails_its_items_only(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.errors = [RuntimeError("boom")]
     with pytest.raises(EngineError) as caught:
@@ -132,7 +271,7 @@ async def test_a_failed_step_fails_its_items_only(house: tuple[FakeEngine, Engin
     loop.check_health()
 
 
-async def test_one_items_failure_is_its_own(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_one_items_failure_is_its_own(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     first = asyncio.create_task(loop.embed(ids(1), tier=Tier.DEFAULT, timeout_ms=5000))
@@ -147,7 +286,7 @@ async def test_one_items_failure_is_its_own(house: tuple[FakeEngine, EngineLoop]
     loop.check_health()
 
 
-async def test_an_engine_that_fails_again_and_again_counts_as_dead(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_an_engine_that_fails_again_and_again_counts_as_dead(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.errors = [RuntimeError("illegal memory access")] * 10
     for _ in range(3):
@@ -158,7 +297,7 @@ async def test_an_engine_that_fails_again_and_again_counts_as_dead(house: tuple[
         loop.check_health()
 
 
-async def test_a_dead_engine_fails_everything_and_its_health_check(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_a_dead_engine_fails_everything_and_its_health_check(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     engine.errors = [EngineError("dead", fault=EngineFault.DEAD)]
@@ -176,7 +315,7 @@ async def test_a_dead_engine_fails_everything_and_its_health_check(house: tuple[
         await loop.embed(ids(3), tier=Tier.DEFAULT, timeout_ms=5000)
 
 
-async def test_a_hanging_engine_fails_its_health_check(house: tuple[FakeEngine, EngineLoop]) -> None:
+async def test_a_hanging_engine_fails_its_health_check(house: tuple[FakeEngine, Recorder]) -> None:
     engine, loop = house
     engine.gate.clear()
     task = asyncio.create_task(loop.embed(ids(1), tier=Tier.DEFAULT, timeout_ms=5000))
@@ -187,11 +326,12 @@ async def test_a_hanging_engine_fails_its_health_check(house: tuple[FakeEngine, 
         loop.check_health()
     engine.gate.set()
     await task
-    loop.check_health()
+    with pytest.raises(EngineError, match=r"over 0\.2 s"):
+        loop.check_health()
 
 
 async def test_a_vector_that_is_not_of_length_one_never_leaves_the_replica(
-    house: tuple[FakeEngine, EngineLoop],
+    house: tuple[FakeEngine, Recorder],
 ) -> None:
     engine, loop = house
     engine.scale = 2.0

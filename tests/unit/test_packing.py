@@ -1,10 +1,12 @@
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import InvalidEngineReply
-from app.core.packing import cut, pack_items, projects_of, shares_of, unpack_items, unpack_vectors
+from app.core.packing import compress_vector, cut, expand_vector, pack_items, unpack_items, unpack_vectors
 from tests.fakes import fake_vector
 
 items = st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=20), min_size=1, max_size=20)
@@ -41,6 +43,19 @@ def test_replies_are_checked() -> None:
         unpack_vectors(zero.tobytes(), count=2, dimensions=8)
 
 
+@given(st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_kept_vectors_come_back_bit_by_bit(dimensions: int, seed: int) -> None:
+    vector = fake_vector([seed % 2**31, seed // 2**31], dimensions)
+    kept = compress_vector(vector)
+    back = expand_vector(kept, dimensions=dimensions)
+    assert back.tobytes() == vector.tobytes()
+    for bad in (kept[:-3], kept[1:], zlib.compress(bytes(10**6)), compress_vector(vector * 1.5), b""):
+        with pytest.raises(InvalidEngineReply):
+            expand_vector(bad, dimensions=dimensions)
+    with pytest.raises(InvalidEngineReply):
+        expand_vector(kept, dimensions=dimensions + 1)
+
+
 @given(st.integers(1, 384))
 def test_a_cut_vector_has_length_one(dimensions: int) -> None:
     vector = fake_vector([1, 2, 3], 384)
@@ -49,11 +64,3 @@ def test_a_cut_vector_has_length_one(dimensions: int) -> None:
     assert short.shape == (dimensions,)
     assert np.linalg.norm(short) == pytest.approx(1, abs=1e-6)
     assert np.allclose(short * np.linalg.norm(vector[:dimensions]), vector[:dimensions], atol=1e-6)
-
-
-def test_shares_name_the_project_of_each_item() -> None:
-    projects = ["a", "a", "b", "a"]
-    assert shares_of(projects) == [("a", 2), ("b", 1), ("a", 1)]
-    assert projects_of(shares_of(projects), count=4) == projects
-    assert projects_of((), count=2) == ["", ""], "a gateway of an earlier version names nobody"
-    assert projects_of([("a", 9)], count=2) == ["a", "a"]

@@ -63,3 +63,10 @@ def test_limits_and_budgets_that_a_file_names_are_compared_and_others_left() -> 
     assert plan(SPEC, there, keys) == []
     other = [{"name": "ci", "limits": LimitsSpec().model_dump()}]
     assert [(c.kind, c.name, sorted(c.values)) for c in plan(spec, there, other)] == [("key", "ci", ["limits"])]
+
+
+def test_a_share_is_set_where_the_file_names_one() -> None:
+    spec = ProjectSpec(slug="demo", name="Demo", fair_share_weight=3)
+    assert [c.values for c in plan(spec, None, [])] == [{"slug": "demo", "name": "Demo"}, {"fair_share_weight": 3}]
+    existing = {"name": "Demo", "status": "active", "fair_share_weight": 3}
+    assert plan(spec, existing, []) == []

@@ -7,15 +7,16 @@ from pydantic import Field, model_validator
 
 from app.core.api_key import PREFIX_PATTERN
 from app.core.settings.base import Knobs
+from app.core.settings.batches import BatchSettings
 from app.core.settings.model import ModelSettings
-from app.core.settings.replicas import ReplicaSettings
+from app.core.settings.replicas import GatewayReplicaSettings
 from app.core.tiers import Tier
 
 
 class GatewaySettings(Knobs):
     """The ingress: FastAPI on Ray Serve."""
 
-    replicas: ReplicaSettings = ReplicaSettings()
+    replicas: GatewayReplicaSettings = GatewayReplicaSettings()
     """How many gateways. Each is one process on one core."""
     num_cpus: float = Field(default=0.5, ge=0, le=64)
     """CPUs that Ray sets aside for each gateway."""
@@ -23,14 +24,6 @@ class GatewaySettings(Knobs):
     """Larger bodies get a 413."""
     tokenizer_threads: int = Field(default=2, ge=1, le=64)
     """Threads that tokenize in each gateway."""
-    max_call_items: int = Field(default=256, ge=1, le=4096)
-    """Items that travel to a replica in one call, at most."""
-    max_call_tokens: int = Field(default=16_384, ge=64)
-    """Tokens in one call, at most; a single longer input travels alone."""
-    max_waiting_tokens: int = Field(default=600_000, ge=1024)
-    """Tokens that may wait at a gateway for each model and tier; more is shed with a 503."""
-    max_calls_per_tier: int = Field(default=4, ge=1, le=256)
-    """Calls under way for each model and tier from one gateway."""
 
 
 class CacheSettings(Knobs):
@@ -44,6 +37,11 @@ class CacheSettings(Knobs):
     """Age after which a vector is computed anew."""
     scope: Literal["project", "global"] = "project"
     """"global" shares vectors among projects, which lets one find out by timing what another embeds."""
+    shared_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://.+")
+    """A second level for all gateways: a Redis of its own, with ``maxmemory`` and the policy ``allkeys-lru``. What
+    no gateway has at hand costs one round trip more. Left out: each gateway remembers for itself."""
+    shared_ttl_s: float = Field(default=86_400, gt=0)
+    """Age after which a vector is forgotten there."""
 
 
 class RequestSettings(Knobs):
@@ -98,6 +96,27 @@ class JournalSettings(Knobs):
     """How often entries are moved there: what a lost Redis would lose, besides what its own file kept."""
 
 
+class LedgerSettings(Knobs):
+    """The ledger in Redis."""
+
+    remember_s: int = Field(default=900, ge=30, le=86_400)
+    """How long an ended hold is remembered: longer than Redis may be away while its answer is on its way, or a
+    caller may be charged for what it did not get. It costs about 300 bytes of Redis a request meanwhile."""
+
+
+class FileSettings(Knobs):
+    """Files for batches."""
+
+    url: str = Field(default=".embedgate/files", min_length=1)
+    """A folder, or s3://bucket/prefix, gs://bucket/prefix. On several machines it must be one that all see."""
+    max_bytes: int = Field(default=209_715_200, ge=1024, le=8_589_934_592)
+    """Of one file."""
+    max_files_per_project: int = Field(default=10_000, ge=1)
+    """Files that a project may keep."""
+    max_bytes_per_project: int = Field(default=107_374_182_400, ge=1024)
+    """Bytes that a project may keep."""
+
+
 class LogSettings(Knobs):
     """One JSON line for each request."""
 
@@ -112,6 +131,8 @@ class TestingSettings(Knobs):
 
     open_admission_user: str | None = None
     """Requests with this "user" are neither limited nor charged, to measure what the ledger costs."""
+    null_engine_tokens_per_s: float | None = Field(default=None, ge=0)
+    """Engines that compute nothing and pretend to this speed; 0 answers at once."""
 
 
 class Settings(Knobs):
@@ -133,6 +154,12 @@ class Settings(Knobs):
     """What tiers do to prices."""
     journal: JournalSettings = JournalSettings()
     """The journal outside Redis."""
+    ledger: LedgerSettings = LedgerSettings()
+    """How long the ledger remembers."""
+    files: FileSettings = FileSettings()
+    """Where files lie, and how much."""
+    batches: BatchSettings = BatchSettings()
+    """Jobs of many requests."""
     log: LogSettings = LogSettings()
     """Request lines."""
     testing: TestingSettings = TestingSettings()

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from app.core.model_card import MODEL_ID_PATTERN
 from app.core.settings.base import Knobs
-from app.core.settings.replicas import ReplicaSettings
+from app.core.settings.replicas import EmbedderReplicaSettings
 from app.core.tiers import Tier
 
 
@@ -55,6 +55,23 @@ class MinShareSettings(Knobs):
         return {tier: getattr(self, f"{tier.value}_thousandths") for tier in Tier if tier is not Tier.PRIORITY}
 
 
+class MaxWaitSettings(Knobs):
+    """How long a request may be expected to wait for its turn; beyond, it is shed with a 503 at once."""
+
+    priority_ms: int = Field(default=5_000, ge=10, le=3_600_000)
+    """The priority tier."""
+    default_ms: int = Field(default=10_000, ge=10, le=3_600_000)
+    """The default tier."""
+    flex_ms: int = Field(default=20_000, ge=10, le=3_600_000)
+    """The flex tier. Endpoints give up after 30 s unless they say otherwise."""
+    batch_ms: int = Field(default=600_000, ge=10, le=3_600_000)
+    """Batch jobs, whose workers wait."""
+
+    def by_tier(self) -> dict[Tier, int]:
+        """The bounds by tier."""
+        return {tier: getattr(self, f"{tier.value}_ms") for tier in Tier}
+
+
 class EngineSettings(Knobs):
     """How vLLM runs in each replica."""
 
@@ -75,6 +92,17 @@ class EngineSettings(Knobs):
     """Tokens in one engine step, at most."""
     max_step_items: int = Field(default=64, ge=1, le=4096)
     """Items in one engine step, at most. A priority request waits for at most the step under way."""
+    max_shared_step_ms: int = Field(default=20, ge=1, le=60_000)
+    """Duration of a step that is aimed at while several projects or tiers ask, or did within the last second:
+    short steps let a small project and an urgent request come in soon, long ones are more efficient. On GPUs 20 ms
+    is a full step; where a CPU computes few items in it, a larger figure trades latency for throughput."""
+    patience_thousandths: int = Field(default=0, ge=0, le=2000)
+    """How long a step waits, at most, for the callers of the last one to ask again, in thousandths of that
+    step's duration. 1000 gives larger steps where CPU engines share their cores with gateways; leave it at 0
+    for GPUs. An engine that was idle never waits."""
+    niceness: int = Field(default=0, ge=0, le=19)
+    """How far the engine's thread steps back behind all else on its cores. 10 lets gateway and store answer at
+    once where CPU engines share their cores; leave it at 0 for GPUs, which the thread must keep fed."""
     max_queued_tokens: int = Field(default=2_000_000, ge=1024)
     """Tokens that may wait in a replica, of each tier, before it refuses more."""
     min_shares: MinShareSettings = MinShareSettings()
@@ -100,7 +128,9 @@ class ModelSettings(Knobs):
     """Text put before the input by ``input_type``: keys "query" and "document". The model's own when left out."""
     engine: EngineSettings = EngineSettings()
     """How vLLM runs."""
-    replicas: ReplicaSettings = ReplicaSettings(target_ongoing_requests=4)
+    max_wait: MaxWaitSettings = MaxWaitSettings()
+    """When requests are shed."""
+    replicas: EmbedderReplicaSettings = EmbedderReplicaSettings()
     """How many replicas."""
     num_cpus: float = Field(default=1, ge=0, le=256)
     """CPUs that Ray sets aside for each replica. Threads are set by ``engine.cpu_threads``."""

@@ -95,6 +95,9 @@ class KeySpec(Knobs):
     """Rates of this key, besides the project's; left out, they stay as they are."""
 
 
+FairShareWeight = Annotated[int, Field(ge=1, le=100)]
+
+
 class ProjectSpec(Knobs):
     """A tenant."""
 
@@ -108,6 +111,8 @@ class ProjectSpec(Knobs):
     """Rates over all keys; left out, they stay as they are."""
     budgets: BudgetsSpec | None = None
     """Monthly bounds; left out, they stay as they are."""
+    fair_share_weight: FairShareWeight | None = None
+    """Share of a tier while other projects wait too; left out, it stays as it is, 1 at first."""
     endpoints: Annotated[tuple[EndpointSpec, ...], Field(max_length=100, strict=False)] = ()
     """Endpoints that the file does not name stay as they are."""
     keys: Annotated[tuple[KeySpec, ...], Field(max_length=1000, strict=False)] = ()

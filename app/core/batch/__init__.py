@@ -1,0 +1,1 @@
+"""What a batch is: its states, its documents, its input file and its chunks. Pure."""

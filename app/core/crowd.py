@@ -1,0 +1,46 @@
+"""A bound on the requests that one gateway has under way.
+
+Past Serve's own bound requests would wait outside, first come, first served, where no tier counts
+and nobody is told when to return. So a gateway refuses before it comes to that, lower tiers first.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.core.errors import CapacityExceeded
+from app.core.tiers import Tier
+
+_ROOM = {Tier.PRIORITY: 0.90, Tier.DEFAULT: 0.85, Tier.FLEX: 0.75, Tier.BATCH: 0.60}
+"""Share of the bound up to which each tier is let in; what is left lets refusals and probes through."""
+
+_RETRY_AFTER_S = 2
+
+
+class Crowd:
+    """Counts requests under way.
+
+    Args:
+        max_requests: Serve's bound.
+    """
+
+    def __init__(self, max_requests: int) -> None:
+        self._bounds = {tier: max(1, int(max_requests * share)) for tier, share in _ROOM.items()}
+        self._open = 0
+
+    @contextmanager
+    def place(self, tier: Tier) -> Iterator[None]:
+        """A place while the block runs.
+
+        Raises:
+            CapacityExceeded: none is left for this tier.
+        """
+        if self._open >= self._bounds[tier]:
+            raise CapacityExceeded(
+                "The gateway has too many requests under way; try again when Retry-After says.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1

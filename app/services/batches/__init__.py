@@ -1,0 +1,1 @@
+"""Batches: validate, work off in chunks, charge by the line, merge, tell."""

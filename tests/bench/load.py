@@ -1,0 +1,118 @@
+"""Load: rounds from wrk, a native process of its own, and single requests that are timed."""
+
+import http.client
+import json
+import os
+import random
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL = "all-MiniLM-L6-v2"
+_WORDS = (
+    *("invoice", "customer", "vector", "ocean", "granite", "melody", "theorem"),
+    *("garden", "protein", "engine", "harbour", "winter", "signal"),
+)
+SCRIPT = str(Path(__file__).with_name("new_texts.lua"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server that speaks the OpenAI API."""
+
+    name: str
+    port: int
+    path: str
+    key: str
+    user: str = ""
+    tier: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round of one system. ``case`` names the load."""
+
+    case: str
+    system: str
+    connections: int
+    round: int
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    failed: int = 0
+
+
+@dataclass
+class Running:
+    """A load under way; several may run at a time."""
+
+    target: Target
+    case: str
+    connections: int
+    number: int
+    process: "subprocess.Popen[str]"
+
+    def result(self) -> Sample:
+        """Wait for its end."""
+        text, _ = self.process.communicate()
+        failed = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+        return Sample(
+            case=self.case,
+            system=self.target.name,
+            connections=self.connections,
+            round=self.number,
+            requests_per_s=float(_find(r"Requests/sec:\s+([\d.]+)", text)),
+            p50_ms=_milliseconds(_find(r"(?m)^\s+50%\s+(\S+)", text)),
+            p99_ms=_milliseconds(_find(r"(?m)^\s+99%\s+(\S+)", text)),
+            failed=int(failed[1]) if failed else 0,
+        )
+
+
+def start(
+    target: Target, case: str, connections: int, number: int, seconds: int, *, inputs: int = 1, same: bool = False,
+    encoding_format: str = "base64",
+) -> Running:  # fmt: skip
+    """Begin a round; ``same`` repeats one text, for what is about the cache."""
+    environment = {**os.environ, "BENCH_PATH": target.path, "BENCH_KEY": target.key, "BENCH_MODEL": MODEL}
+    environment |= {"BENCH_INPUTS": str(inputs), "BENCH_FORMAT": encoding_format}
+    environment["BENCH_SEED"] = str(random.SystemRandom().randrange(1 << 30))
+    chosen = {"BENCH_USER": target.user, "BENCH_TIER": target.tier, "BENCH_SAME": "1" if same else ""}
+    environment |= {name: value for name, value in chosen.items() if value}
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "60s", "-s", SCRIPT]
+    process = subprocess.Popen(
+        [*command, f"http://127.0.0.1:{target.port}"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    return Running(target, case, connections, number, process)
+
+
+def new_text() -> str:
+    """About 24 tokens that were never sent before."""
+    return " ".join(random.choices(_WORDS, k=22))
+
+
+def timed_post(connection: http.client.HTTPConnection, target: Target, **body: object) -> float:
+    """Milliseconds until an embedding request is answered whole."""
+    headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/json"}
+    text = json.dumps({"model": MODEL, "encoding_format": "base64", **body})
+    began_s = time.perf_counter()
+    connection.request("POST", target.path, text, headers)
+    response = connection.getresponse()
+    response.read()
+    took_ms = (time.perf_counter() - began_s) * 1000
+    if response.status != 200:
+        raise SystemExit(f"{target.name} answered {response.status}")
+    return took_ms
+
+
+def _find(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise SystemExit(f"wrk said something else:\n{text}")
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}[unit]
