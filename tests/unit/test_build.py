@@ -50,10 +50,10 @@ def test_gpu_replicas_get_their_share_and_no_cpu_settings(monkeypatch: pytest.Mo
     monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
     embedder = deployments_of(build(arguments("serve.gpu.yaml")))["Embedder-bge-base-en-v1.5"]
     options = embedder.ray_actor_options
-    assert options["num_gpus"] == 0.25
+    assert options["num_gpus"] == 0.125
     assert "OMP_NUM_THREADS" not in options["runtime_env"]["env_vars"]
     assert "LD_PRELOAD" not in options["runtime_env"]["env_vars"]
-    assert embedder._deployment_config.autoscaling_config.max_replicas == 16
+    assert embedder._deployment_config.autoscaling_config.max_replicas == 32
 
 
 def test_cpu_engines_get_all_cores_unless_told_otherwise() -> None:
