@@ -22,6 +22,7 @@ from app.stores.redis_lease import RedisLease
 from app.stores.redis_ledger import RedisLedger
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
+from deployments.fresh_ids import FreshIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def open_accounts(
         metrics: of the process.
     """
     pipe = ScriptPipe(RedisWire(redis_url), clock_s=time.monotonic)
+    new_hold_id = FreshIds("hold_")
     ledger = RedisLedger(connect(redis_url), pipe, retain_ms=remember_s * 1000)
     journal = RedisJournal(connect(redis_url), pipe)
     # A connection of its own, so that long sweeps never make a request wait.
@@ -72,7 +74,7 @@ def open_accounts(
             multipliers=multipliers,
             metrics=metrics,
             clock_us=lambda: time.monotonic_ns() // 1000,
-            new_hold_id=_new_hold_id,
+            new_hold_id=new_hold_id,
         ),
         idempotency=Idempotency(
             RedisAnswerRecords(pipe),
@@ -80,7 +82,7 @@ def open_accounts(
             ledger,
             wall_s=time.time,
             clock_s=time.monotonic,
-            new_hold_id=_new_hold_id,
+            new_hold_id=new_hold_id,
         ),
         usage=UsageService(ledger, journal, wall_s=time.time),
         housekeeping=Housekeeping(
@@ -96,7 +98,3 @@ def open_accounts(
             wall_s=time.time,
         ),
     )
-
-
-def _new_hold_id() -> str:
-    return f"hold_{secrets.token_hex(12)}"

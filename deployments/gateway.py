@@ -64,6 +64,7 @@ class Gateway:
         batch_worker: DeploymentHandle | None,  # noqa: ARG002  # what Serve is to deploy must be bound to the ingress
     ) -> None:
         keep_internal_port_local()
+        _silence_serve()
         for line in lost_without(os.environ):
             logger.warning(line)
         config = Settings.model_validate(settings)
@@ -124,6 +125,12 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that Serve runs, built in the replica."""
         return create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
+
+
+def _silence_serve() -> None:
+    """Serve makes a line for each request before it finds that nobody wants it: a twentieth of a request's time."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
 
 
 def _authenticator(directory: RedisDirectory, config: Settings, metrics: Metrics) -> Authenticator:

@@ -5,13 +5,12 @@ disconnects) and makes up request ids of its own. This layer takes the first awa
 Serve imports :func:`middlewares` by the path in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``.
 """
 
-import secrets
-
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body_credit import meter
 from app.api.request_record import CALLERS_ID
+from deployments.fresh_ids import FreshIds
 
 IMPORT_PATH = "deployments.ingress_headers:middlewares"
 
@@ -49,9 +48,8 @@ class IngressHeaders:
         await self._app(scope, receive, send)
 
 
-def new_request_id() -> str:
-    """A fresh id: ``req_`` and 96 random bits."""
-    return f"req_{secrets.token_hex(12)}"
+new_request_id = FreshIds("req_")
+"""A fresh id of a request."""
 
 
 def middlewares() -> list[Middleware]:

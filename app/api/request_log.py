@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
-import structlog
 
 from app.core.settings.application import LogSettings
+
+_AS_A_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
 def request_logger(settings: LogSettings) -> Callable[[Mapping[str, object]], None]:
@@ -21,21 +25,12 @@ def request_logger(settings: LogSettings) -> Callable[[Mapping[str, object]], No
     if settings.requests == "file":
         path = Path(settings.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        target = path.open("ab", buffering=0)
+        target: BinaryIO = path.open("ab", buffering=0)
     else:
-        target = sys.stdout.buffer  # type: ignore[assignment]
-    logger = structlog.wrap_logger(
-        structlog.BytesLogger(target),
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=lambda line, **_: orjson.dumps(line)),
-        ],
-        wrapper_class=structlog.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+        target = sys.stdout.buffer
+    return partial(_write, target)
 
-    def write(line: Mapping[str, object]) -> None:
-        fields = dict(line)
-        logger.info(fields.pop("event", "request"), **fields)
 
-    return write
+def _write(target: BinaryIO, line: Mapping[str, object]) -> None:
+    target.write(orjson.dumps({**line, "timestamp": datetime.now(UTC)}, option=_AS_A_LINE))
+    target.flush()

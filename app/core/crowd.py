@@ -4,9 +4,6 @@ Past Serve's own bound requests would wait outside, first come, first served, wh
 and nobody is told when to return. So a gateway refuses before it comes to that, lower tiers first.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from app.core.errors import CapacityExceeded
 from app.core.tiers import Tier
 
@@ -27,20 +24,44 @@ class Crowd:
         self._bounds = {tier: max(1, int(max_requests * share)) for tier, share in _ROOM.items()}
         self._open = 0
 
-    @contextmanager
-    def place(self, tier: Tier) -> Iterator[None]:
-        """A place while the block runs.
+    def place(self, tier: Tier) -> "Place":
+        """A place, to be held by a ``with`` block.
 
         Raises:
-            CapacityExceeded: none is left for this tier.
+            CapacityExceeded: none is left for this tier, when the block begins.
         """
+        return Place(self, tier)
+
+    def enter(self, tier: Tier) -> None:
+        """Take a place; see :meth:`place`."""
         if self._open >= self._bounds[tier]:
             raise CapacityExceeded(
                 "The gateway has too many requests under way; try again when Retry-After says.",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._open -= 1
+
+
+class Place:
+    """A place in a crowd. A class, because a generator costs a request more than all that is done here.
+
+    Args:
+        crowd: whose.
+        tier: of the request.
+    """
+
+    __slots__ = ("_crowd", "_tier")
+
+    def __init__(self, crowd: Crowd, tier: Tier) -> None:
+        self._crowd = crowd
+        self._tier = tier
+
+    def __enter__(self) -> None:
+        self._crowd.enter(self._tier)
+
+    def __exit__(self, *_: object) -> None:
+        self._crowd.leave()

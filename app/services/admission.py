@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from app.core import metric_names as names
 from app.core.errors import CapacityExceeded, DependencyDown, EmbedgateError, NotAsked
 from app.core.gcra import Bucket, wait_us
-from app.core.ledger_types import Admitted, Charge, HoldState, Refusal, RefusalReason, Refused, Settlement
+from app.core.ledger_types import Admitted, Charge, HoldState, Receipt, Refusal, RefusalReason, Refused, Settlement
 from app.core.money import cost_nano_usd
 from app.core.ports import AdmissionRequest, Hold, Ledger, Metrics
 from app.core.rates import Rates, rates_of
@@ -88,7 +88,7 @@ class LedgerHold:
 
 
 class FreeHold:
-    """The hold of a request that costs nothing, let in while the store was away."""
+    """The hold of a request that costs nothing and has nothing left to settle."""
 
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
@@ -132,16 +132,19 @@ class LedgerAdmission:
         self._local: LRUCache[tuple[str, str], Bucket] = LRUCache(_LOCAL_BUCKETS)
 
     async def admit(self, request: AdmissionRequest) -> Hold:
-        """Take a hold.
+        """Take a hold. One for which there is nothing to compute is settled in the same round trip.
 
         Raises:
             RateLimited, BudgetExceeded, InsufficientQuota, BillingDelinquent: nothing was consumed.
             DependencyDown: the request costs money and the store is away.
         """
         charge = self._charge_for(request)
-        ttl_ms = request.timeout_ms + HOLD_MARGIN_MS
+        is_settled = False
         try:
-            answer = await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
+            if request.charged_tokens:
+                answer = await self._take(request, charge)
+            else:
+                answer, is_settled = await self._take_and_settle(request, charge)
         except asyncio.CancelledError:
             self._unsettled.add(request.project_id, charge.hold_id)
             raise
@@ -154,7 +157,27 @@ class LedgerAdmission:
         rates = rates_of(request.terms, answer.levels)
         if isinstance(answer, Refused):
             raise self._refused(answer.refusal, request, charge, rates)
-        return self._held(answer, request, charge, rates)
+        held = self._held(answer, request, charge, rates)
+        return FreeHold(rates) if is_settled else held
+
+    async def _take(self, request: AdmissionRequest, charge: Charge) -> Admitted | Refused:
+        ttl_ms = request.timeout_ms + HOLD_MARGIN_MS
+        return await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
+
+    async def _take_and_settle(self, request: AdmissionRequest, charge: Charge) -> tuple[Admitted | Refused, bool]:
+        """The answer is at hand, so nothing can fail between the hold and its capture.
+
+        The store runs both in the order of their sending; a capture that found no hold, or whose answer
+        was lost, is asked for again by the hold itself.
+        """
+        taking = asyncio.ensure_future(self._take(request, charge))
+        capture = self._ledger.settle(
+            request.project_id, charge.hold_id, Settlement.CAPTURE, charge.amount_nano_usd, retain_ms=request.retain_ms
+        )
+        answer, receipt = await asyncio.gather(taking, capture, return_exceptions=True)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer, isinstance(receipt, Receipt) and receipt.state is HoldState.CAPTURED
 
     def _held(self, answer: Admitted, request: AdmissionRequest, charge: Charge, rates: Rates) -> Hold:
         state = answer.receipt.state

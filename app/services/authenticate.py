@@ -62,6 +62,7 @@ class Authenticator:
         self._project_ids: LRUCache[str, str] = LRUCache(capacity)
         self._unknown_slugs: TTLCache[str, bool] = TTLCache(capacity, _UNKNOWN_SLUG_TTL_S, timer=clock_s)
         self._reads: dict[str, asyncio.Task[Credential]] = {}
+        self._presented_keys: LRUCache[str, PresentedKey] = LRUCache(capacity)
         self._pepper: bytes | None = None
         self._pepper_read_at_s = float("-inf")
 
@@ -84,6 +85,14 @@ class Authenticator:
         return Caller(view, key)
 
     async def _presented(self, authorization: str | None) -> PresentedKey:
+        known = self._presented_keys.get(authorization or "")
+        if known is not None:
+            return known
+        presented = await self._take_apart(authorization)
+        self._presented_keys[authorization or ""] = presented
+        return presented
+
+    async def _take_apart(self, authorization: str | None) -> PresentedKey:
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -108,7 +117,10 @@ class Authenticator:
         self._pepper_read_at_s = self._clock_s()
         before = self._pepper
         self._pepper = await self._directory.pepper()
-        return self._pepper != before
+        if self._pepper == before:
+            return False
+        self._presented_keys.clear()
+        return True
 
     async def _read_once(self, presented: PresentedKey) -> Credential:
         """One read for all that ask for the same key at the same time."""

@@ -120,14 +120,15 @@ class EmbedService:
         timeout_ms = context.endpoint.timeout_ms
         try:
             async with asyncio.timeout(timeout_ms / 1000) as deadline:
+                scope = "" if self._settings.share_cache_across_projects else context.project.project_id
                 tokenized = await runtime.tokenizer.tokenize(
                     request.input,
                     input_type=request.input_type,
                     truncate=request.truncate,
                     max_tokens=self._settings.max_tokens_per_request,
+                    scope=scope,
                 )
                 stages.lap("tokenize")
-                scope = "" if self._settings.share_cache_across_projects else context.project.project_id
                 keys = [cache_key(scope=scope, revision=card.revision, token_ids=item) for item in tokenized.items]
                 found, missing = await self._cached.find(keys, tokenized.items, card)
                 charged_tokens = sum(map(len, missing.values()))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from cachetools import LRUCache
 from tokenizers import Tokenizer
 
 from app.core.embedding_request import (
     EmbeddingInput,
     InputType,
+    Texts,
     TokenArrays,
     Truncate,
     check_total,
@@ -28,6 +30,9 @@ waking a thread and getting the interpreter back from it takes longer than that.
 
 INLINE_ITEMS = 16
 """More are encoded by a thread, however short."""
+
+_REMEMBERED_TEXTS = 4096
+"""Short texts whose ids are kept: what is asked again is found faster than it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,50 @@ class ModelTokenizer:
         self._card = card
         self._executor = executor
         self._special = _special_token_counts(tokenizer)
+        self._remembered: LRUCache[tuple[str, str], TokenIds] = LRUCache(_REMEMBERED_TEXTS)
 
     async def tokenize(
-        self, given: EmbeddingInput, *, input_type: InputType | None, truncate: Truncate, max_tokens: int
+        self,
+        given: EmbeddingInput,
+        *,
+        input_type: InputType | None,
+        truncate: Truncate,
+        max_tokens: int,
+        scope: str,
     ) -> TokenizedInput:
         """Turn an input into token ids, special tokens included.
 
-        Token arrays are taken as given and only checked.
+        Token arrays are taken as given and only checked. What short texts came to is remembered for those
+        of the same ``scope``: nobody else can find out through response times what was asked.
 
         Raises:
             InvalidRequest: an id is outside the vocabulary, an item is too long, or all are too many.
         """
-        work = partial(self.tokenize_now, given, input_type=input_type, truncate=truncate, max_tokens=max_tokens)
         if not self._is_short(given, input_type):
+            work = partial(self.tokenize_now, given, input_type=input_type, truncate=truncate, max_tokens=max_tokens)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, work)
-        return work()
+        assert isinstance(given, Texts), "token arrays are never short"
+        prompt = self._prompt(input_type)
+        items = self._encode_remembered([prompt + text for text in given.items], scope)
+        return self._fitted(items, truncate, special=self._special, max_tokens=max_tokens)
+
+    def _encode_remembered(self, texts: Sequence[str], scope: str) -> list[TokenIds]:
+        items: list[TokenIds] = []
+        for text in texts:
+            ids = self._remembered.get((scope, text))
+            if ids is None:
+                (ids,) = self._encode([text])
+                ids.setflags(write=False)
+                self._remembered[scope, text] = ids
+            items.append(ids)
+        return items
+
+    def _fitted(
+        self, items: list[TokenIds], truncate: Truncate, *, special: tuple[int, int], max_tokens: int
+    ) -> TokenizedInput:
+        items, cut_items = fit(items, self._card, truncate, special=special)
+        return TokenizedInput(items, check_total(items, max_tokens=max_tokens), cut_items)
 
     def _is_short(self, given: EmbeddingInput, input_type: InputType | None) -> bool:
         if isinstance(given, TokenArrays) or len(given.items) > INLINE_ITEMS:
@@ -89,8 +122,7 @@ class ModelTokenizer:
         else:
             prompt = self._prompt(input_type)
             items, special = self._encode([prompt + text for text in given.items]), self._special
-        items, cut_items = fit(items, self._card, truncate, special=special)
-        return TokenizedInput(items, check_total(items, max_tokens=max_tokens), cut_items)
+        return self._fitted(items, truncate, special=special, max_tokens=max_tokens)
 
     def _encode(self, texts: Sequence[str]) -> list[TokenIds]:
         return [np.asarray(e.ids, dtype=np.int32) for e in self._tokenizer.encode_batch_fast(list(texts))]

@@ -1,12 +1,13 @@
 """Admission while the store is away: what costs money is refused, what is free is bounded here."""
 
+import asyncio
 import dataclasses
 
 import pytest
 
 from app.core import metric_names as names
 from app.core.errors import DependencyDown, NotAsked, RateLimited
-from app.core.ledger_types import Limits, Receipt, Settlement, Terms
+from app.core.ledger_types import Admitted, HoldState, Limits, Receipt, Settlement, Terms
 from app.core.ports import AdmissionRequest
 from app.core.tiers import Tier
 from app.services.admission import LedgerAdmission
@@ -34,13 +35,44 @@ class AwayLedger:
     async def admit(self, *_: object, **__: object) -> object:
         raise self.error
 
-    async def settle(self, project_id: str, hold_id: str, verb: Settlement, amount: int) -> Receipt | None:
+    async def settle(
+        self, project_id: str, hold_id: str, verb: Settlement, amount: int, *, retain_ms: int | None = None
+    ) -> Receipt | None:
         raise self.error
 
 
+class SlowLedger:
+    """Answers after a turn of the loop, in the order of asking; ``receipts`` are what settling gives."""
+
+    def __init__(self, *receipts: Receipt | DependencyDown | None) -> None:
+        self.receipts = list(receipts)
+        self.asked: list[str] = []
+        self.under_way = self.most_under_way = 0
+
+    async def admit(self, *_: object, **__: object) -> Admitted:
+        await self._turn("admit")
+        return Admitted(Receipt(HoldState.HELD, 0, 0), (-1,) * 4)
+
+    async def settle(
+        self, _project_id: str, _hold_id: str, verb: Settlement, *_: object, **__: object
+    ) -> Receipt | None:
+        await self._turn(verb.value)
+        receipt = self.receipts.pop(0)
+        if isinstance(receipt, DependencyDown):
+            raise receipt
+        return receipt
+
+    async def _turn(self, what: str) -> None:
+        self.asked.append(what)
+        self.under_way += 1
+        self.most_under_way = max(self.under_way, self.most_under_way)
+        await asyncio.sleep(0.01)
+        self.under_way -= 1
+
+
 class House:
-    def __init__(self) -> None:
-        self.ledger = AwayLedger()
+    def __init__(self, ledger: AwayLedger | SlowLedger | None = None) -> None:
+        self.ledger = ledger or AwayLedger()
         self.metrics = RecordingMetrics()
         self.clock = FakeClock()
         self.unsettled = Unsettled(self.ledger, self.metrics, clock_s=self.clock)  # type: ignore[arg-type]
@@ -78,10 +110,39 @@ async def test_what_costs_money_is_refused() -> None:
 
 async def test_what_was_never_sent_needs_no_undoing() -> None:
     house = House()
-    house.ledger.error = NotAsked("away")
+    house.ledger.error = NotAsked("away")  # type: ignore[union-attr]
     with pytest.raises(DependencyDown):
         await house.admission.admit(dataclasses.replace(REQUEST, charged_tokens=1))
     assert len(house.unsettled) == 0
+
+
+CAPTURED = Receipt(HoldState.CAPTURED, 0, 0)
+
+
+async def test_what_is_at_hand_is_held_and_settled_in_one_round_trip() -> None:
+    ledger = SlowLedger(CAPTURED)
+    hold = await House(ledger).admission.admit(REQUEST)
+    assert ledger.asked == ["admit", "capture"]
+    assert ledger.most_under_way == 2
+    await hold.capture()
+    assert ledger.asked == ["admit", "capture"]
+
+
+@pytest.mark.parametrize("first", [None, DependencyDown("lost")])
+async def test_a_capture_that_came_to_nothing_is_asked_for_again(first: DependencyDown | None) -> None:
+    ledger = SlowLedger(first, CAPTURED)
+    hold = await House(ledger).admission.admit(REQUEST)
+    await hold.capture()
+    assert ledger.asked == ["admit", "capture", "capture"]
+
+
+async def test_what_is_to_be_computed_is_settled_when_it_is() -> None:
+    ledger = SlowLedger(CAPTURED)
+    free = dataclasses.replace(REQUEST, charged_tokens=9, price_nano_usd_per_mtok=0)
+    hold = await House(ledger).admission.admit(free)
+    assert ledger.asked == ["admit"]
+    await hold.capture()
+    assert ledger.asked == ["admit", "capture"]
 
 
 async def test_unknown_holds_are_given_up_only_when_the_store_has_forgotten_them() -> None:
