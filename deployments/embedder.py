@@ -58,6 +58,7 @@ class Embedder:
             hang_after_s=model.engine.hang_after_s,
             patience=model.engine.patience_thousandths / 1000,
             max_shared_step_s=model.engine.max_shared_step_ms / 1000,
+            max_light_step_s=model.engine.max_light_step_ms / 1000,
             niceness=model.engine.niceness,
         )
         shares = model.engine.min_shares.by_tier()

@@ -119,6 +119,11 @@ class FairQueue(Generic[T]):
             flow.is_listed = False
         return None
 
+    @property
+    def is_last_of_flow(self) -> bool:
+        """Whether the item that is next has none of its flow waiting behind it."""
+        return self.head() is not None and self._heap[0][2].live == 1
+
     def pop(self) -> T:
         """Take the item that is next.
 

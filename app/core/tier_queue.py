@@ -88,12 +88,24 @@ class TierQueue:
         """Withdraw an item; its place is free at once. One that does not wait here is left alone."""
         self._lanes[item.tier].cancel(item)
 
-    def take(self, *, max_items: int, max_tokens: int, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
+    def take(
+        self, *, max_items: int, max_tokens: int, now_s: float, light_tokens: int | None = None
+    ) -> tuple[list[QueuedItem], list[QueuedItem]]:
         """Take one engine step's worth.
+
+        A project that asks for little has all that waits of it in the next step, and would wait for
+        whatever else is in there: so such a step is not filled up by those who have more waiting.
 
         Steps are of even size: when more waits than one step holds, the rest is not left to a
         small last step, which would cost the engine nearly as much as a full one. The most urgent
         tier is never spread over more steps than it fills by itself and what is owed to others.
+
+        Args:
+            max_items: in the step.
+            max_tokens: in the step, unless a single item has more.
+            now_s: monotonic clock.
+            light_tokens: up to which others fill a step that has the last item waiting of some project; None
+                fills it like any other.
 
         Returns:
             ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
@@ -103,6 +115,7 @@ class TierQueue:
         step: list[QueuedItem] = []
         expired: list[QueuedItem] = []
         tokens = 0
+        fill_tokens = max_tokens
         while (tier := self._next_tier()) is not None:
             lane = self._lanes[tier]
             item = lane.head()
@@ -110,12 +123,16 @@ class TierQueue:
             if item.deadline_s <= now_s:
                 expired.append(lane.skip())
                 continue
-            if step and (len(step) >= share or tokens + item.tokens > max_tokens):
+            is_last = lane.is_last_of_flow
+            bound = max_tokens if is_last else fill_tokens
+            if step and (len(step) >= share or tokens + item.tokens > bound):
                 break
             tokens += item.tokens
             first = self._most_urgent()
             step.append(lane.pop())
             self._account(item, first)
+            if is_last and light_tokens is not None:
+                fill_tokens = min(max_tokens, light_tokens)
         return step, expired
 
     def drain(self) -> list[QueuedItem]:

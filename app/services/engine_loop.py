@@ -148,7 +148,10 @@ class EngineLoop:
                     return
                 now_s = self._clock_s()
                 step, expired = self._queue.take(
-                    max_items=self._bounds.max_step_items, max_tokens=self._step_tokens(now_s), now_s=now_s
+                    max_items=self._bounds.max_step_items,
+                    max_tokens=self._step_tokens(now_s),
+                    light_tokens=self._tokens_in(self._bounds.max_light_step_s),
+                    now_s=now_s,
                 )
                 if step:
                     self._pacer.begin_step(len(step), map(_flow, step), left_items=len(self._queue))
@@ -170,11 +173,14 @@ class EngineLoop:
 
     def _step_tokens(self, now_s: float) -> int:
         """Tokens of the next step, at most: few where several ask, so that nobody waits long for others' steps."""
-        most = self._bounds.max_step_tokens
-        speed = self._meter.tokens_per_s
-        if not speed or max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
-            return most
-        return min(most, max(1, int(speed * self._bounds.max_shared_step_s)))
+        if max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
+            return self._bounds.max_step_tokens
+        return self._tokens_in(self._bounds.max_shared_step_s)
+
+    def _tokens_in(self, seconds: float) -> int:
+        """What the engine computes in that time; all that a step may have, before its speed is known."""
+        most, speed = self._bounds.max_step_tokens, self._meter.tokens_per_s
+        return min(most, max(1, int(speed * seconds))) if speed else most
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:
         """One engine step; False when the engine is beyond use.

@@ -35,6 +35,7 @@ class LoopBounds:
     hang_after_s: float
     patience: float
     max_shared_step_s: float
+    max_light_step_s: float
     niceness: int = 0
 
 

@@ -72,6 +72,7 @@ def make_loop(
             hang_after_s=0.2,
             patience=patience,
             max_shared_step_s=max_shared_step_s,
+            max_light_step_s=10.0,
             niceness=niceness,
         ),
         model_id="m",

@@ -42,6 +42,7 @@ class LiveReplica:
                 hang_after_s=0.3,
                 patience=0.0,
                 max_shared_step_s=10.0,
+                max_light_step_s=10.0,
             ),
             model_id="m",
             metrics=RecordingMetrics(),

@@ -12,8 +12,8 @@ from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
 
 
-def item(tier: Tier = Tier.DEFAULT, tokens: int = 1, deadline_s: float = 1e9) -> QueuedItem:
-    return QueuedItem(np.ones(tokens, np.int32), tier, 0.0, deadline_s, None)
+def item(tier: Tier = Tier.DEFAULT, tokens: int = 1, deadline_s: float = 1e9, flow: str = "") -> QueuedItem:
+    return QueuedItem(np.ones(tokens, np.int32), tier, 0.0, deadline_s, None, flow)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -121,3 +121,44 @@ def test_an_item_that_was_never_queued_cannot_be_cancelled_out_of_the_counts() -
         queue.push(refused)
     queue.cancel(refused)
     assert (len(queue), queue.queued_tokens) == (1, 8)
+
+
+def queue_of(*items: QueuedItem) -> TierQueue:
+    queue = TierQueue(max_queued_tokens=10_000, min_shares_thousandths={})
+    for one in items:
+        queue.push(one)
+    return queue
+
+
+def flows_of_step(queue: TierQueue, *, light_tokens: int | None) -> list[str]:
+    step, _ = queue.take(max_items=64, max_tokens=200, now_s=0, light_tokens=light_tokens)
+    return [one.flow for one in step]
+
+
+def test_a_small_project_is_not_kept_waiting_by_what_fills_its_step() -> None:
+    large = [item(tokens=10, flow="large") for _ in range(50)]
+    small = [item(tokens=10, flow="small") for _ in range(2)]
+    queue = queue_of(*large, *small)
+    first = flows_of_step(queue, light_tokens=30)
+    assert Counter(first) == {"large": 2, "small": 2}
+    assert flows_of_step(queue, light_tokens=30) == ["large"] * 20, "what is left to one alone fills its steps"
+    assert Counter(flows_of_step(queue_of(*large, *small), light_tokens=None)) == {"large": 18, "small": 2}
+
+
+def test_many_who_ask_for_little_share_a_step() -> None:
+    queue = queue_of(
+        *(item(tokens=10, flow=f"p{n}") for n in range(15)), *(item(tokens=10, flow="big") for _ in range(40))
+    )
+    first = flows_of_step(queue, light_tokens=30)
+    assert set(first) == {f"p{n}" for n in range(15)} | {"big"} or set(first) == {f"p{n}" for n in range(15)}
+    assert len(first) <= 17
+
+
+def test_one_who_is_alone_fills_the_step() -> None:
+    assert len(flows_of_step(queue_of(*(item(tokens=10, flow="one") for _ in range(20))), light_tokens=30)) == 20
+
+
+def test_an_urgent_request_is_not_kept_waiting_by_lower_tiers() -> None:
+    queue = queue_of(item(Tier.PRIORITY, 10, flow="a"), *(item(Tier.FLEX, 10, flow="a") for _ in range(40)))
+    step, _ = queue.take(max_items=64, max_tokens=200, now_s=0, light_tokens=30)
+    assert [one.tier for one in step] == [Tier.PRIORITY, Tier.FLEX, Tier.FLEX]
