@@ -10,7 +10,7 @@ _DRAWN_AT_ONCE = 512
 
 
 class FreshIds:
-    """Makes ids of 96 random bits each. Thread-safe; no byte is used twice.
+    """Makes ids of 96 random bits each. Thread-safe; no byte is used twice, unless the process forks.
 
     Args:
         prefix: put before each.

@@ -128,7 +128,10 @@ class Gateway:
 
 
 def _silence_serve() -> None:
-    """Serve makes a line for each request before it finds that nobody wants it: a twentieth of a request's time."""
+    """Serve makes a line for each request before it finds that nobody wants it: a twentieth of a request's time.
+
+    Its other lines below a warning go too, whatever level the deployment's logging asks for.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     logger.setLevel(logging.INFO)
 

@@ -3,11 +3,13 @@
 A request touches a dozen metrics, and each call into Ray costs some microseconds of the event loop.
 So counters are summed up and gauges kept here, and told to Ray once a second by a thread. Gauges
 are told again each time, because Ray forgets those that nobody sets. Histograms are told at once: a
-second's worth of values would keep the interpreter for longer than a request takes.
+second's worth of values would keep the interpreter for longer than a request takes. What was counted
+in a process's last second is lost with it.
 """
 
 import logging
 import threading
+from collections.abc import Callable
 
 from ray.util import metrics as ray_metrics
 
@@ -17,8 +19,7 @@ logger = logging.getLogger("ray.serve.embedgate")
 
 _PERIOD_S = 1.0
 
-_Series = tuple[str, tuple[tuple[str, str], ...]]
-"""A metric's name and its labels."""
+_Labels = tuple[tuple[str, str], ...]
 
 
 class RayMetrics:
@@ -38,20 +39,20 @@ class RayMetrics:
                     metric.name, metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels
                 )
         self._lock = threading.Lock()
-        self._counted: dict[_Series, float] = {}
-        self._set: dict[_Series, float] = {}
+        self._counted: dict[tuple[ray_metrics.Counter, _Labels], float] = {}
+        self._set: dict[tuple[ray_metrics.Gauge, _Labels], float] = {}
         threading.Thread(target=self._tell_forever, name="metrics", daemon=True).start()
 
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add to a counter."""
-        series = name, tuple(labels.items())
+        series = self._counters[name], tuple(labels.items())
         with self._lock:
             self._counted[series] = self._counted.get(series, 0.0) + amount
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         with self._lock:
-            self._set[name, tuple(labels.items())] = value
+            self._set[self._gauges[name], tuple(labels.items())] = value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Record into a histogram."""
@@ -62,16 +63,21 @@ class RayMetrics:
         with self._lock:
             counted, self._counted = self._counted, {}
             gauges = dict(self._set)
-        for (name, labels), amount in counted.items():
+        for (counter, labels), amount in counted.items():
             if amount > 0:
-                self._counters[name].inc(amount, tags=dict(labels))
-        for (name, labels), value in gauges.items():
-            self._gauges[name].set(value, tags=dict(labels))
+                _tell(counter.inc, amount, labels)
+        for (gauge, labels), value in gauges.items():
+            _tell(gauge.set, value, labels)
 
     def _tell_forever(self) -> None:
         wake = threading.Event()
         while not wake.wait(_PERIOD_S):
-            try:
-                self.tell()
-            except Exception:
-                logger.exception("metrics could not be told to Ray")
+            self.tell()
+
+
+def _tell(call: Callable[..., None], value: float, labels: _Labels) -> None:
+    """One series; what is wrong with it must not silence the others."""
+    try:
+        call(value, tags=dict(labels))
+    except Exception:
+        logger.exception("a metric could not be told to Ray")

@@ -32,8 +32,7 @@ class Crowd:
         """
         return Place(self, tier)
 
-    def enter(self, tier: Tier) -> None:
-        """Take a place; see :meth:`place`."""
+    def _enter(self, tier: Tier) -> None:
         if self._open >= self._bounds[tier]:
             raise CapacityExceeded(
                 "The gateway has too many requests under way; try again when Retry-After says.",
@@ -41,8 +40,7 @@ class Crowd:
             )
         self._open += 1
 
-    def leave(self) -> None:
-        """Give a place back."""
+    def _leave(self) -> None:
         self._open -= 1
 
 
@@ -61,7 +59,7 @@ class Place:
         self._tier = tier
 
     def __enter__(self) -> None:
-        self._crowd.enter(self._tier)
+        self._crowd._enter(self._tier)
 
     def __exit__(self, *_: object) -> None:
-        self._crowd.leave()
+        self._crowd._leave()

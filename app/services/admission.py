@@ -87,8 +87,26 @@ class LedgerHold:
         return receipt.state if receipt else None
 
 
+class SettledHold:
+    """A hold that was captured as it was taken, because there was nothing to compute; see ``Hold``."""
+
+    def __init__(self, unsettled: Unsettled, project_id: str, hold_id: str, *, rates: Rates) -> None:
+        self._unsettled = unsettled
+        self._project_id = project_id
+        self._hold_id = hold_id
+        self.rates = rates
+        self.amount_nano_usd = 0
+
+    async def capture(self) -> None:
+        """Done already."""
+
+    async def release(self) -> None:
+        """Undo the capture in the background: the caller got no answer, and neither rate nor usage counts it."""
+        self._unsettled.add(self._project_id, self._hold_id)
+
+
 class FreeHold:
-    """The hold of a request that costs nothing and has nothing left to settle."""
+    """The hold of a request that costs nothing, let in while the store was away."""
 
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
@@ -157,18 +175,23 @@ class LedgerAdmission:
         rates = rates_of(request.terms, answer.levels)
         if isinstance(answer, Refused):
             raise self._refused(answer.refusal, request, charge, rates)
-        held = self._held(answer, request, charge, rates)
-        return FreeHold(rates) if is_settled else held
+        if answer.receipt.state is not HoldState.HELD:
+            raise CapacityExceeded("The request was given up before it was admitted; nothing was charged. Try again.")
+        if is_settled:
+            return SettledHold(self._unsettled, request.project_id, charge.hold_id, rates=rates)
+        return LedgerHold(
+            self._ledger, self._unsettled, request.project_id, charge, rates=rates, retain_ms=request.retain_ms
+        )
 
     async def _take(self, request: AdmissionRequest, charge: Charge) -> Admitted | Refused:
         ttl_ms = request.timeout_ms + HOLD_MARGIN_MS
         return await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
 
     async def _take_and_settle(self, request: AdmissionRequest, charge: Charge) -> tuple[Admitted | Refused, bool]:
-        """The answer is at hand, so nothing can fail between the hold and its capture.
+        """Hold and capture in one round trip, and whether the capture is known to have come about.
 
         The store runs both in the order of their sending; a capture that found no hold, or whose answer
-        was lost, is asked for again by the hold itself.
+        was lost, is asked for again by the hold itself. A refused request costs a second, idle script.
         """
         taking = asyncio.ensure_future(self._take(request, charge))
         capture = self._ledger.settle(
@@ -178,19 +201,6 @@ class LedgerAdmission:
         if isinstance(answer, BaseException):
             raise answer
         return answer, isinstance(receipt, Receipt) and receipt.state is HoldState.CAPTURED
-
-    def _held(self, answer: Admitted, request: AdmissionRequest, charge: Charge, rates: Rates) -> Hold:
-        state = answer.receipt.state
-        if state is not HoldState.HELD:
-            raise CapacityExceeded("The request was given up before it was admitted; nothing was charged. Try again.")
-        return LedgerHold(
-            self._ledger,
-            self._unsettled,
-            request.project_id,
-            charge,
-            rates=rates,
-            retain_ms=request.retain_ms,
-        )
 
     def _charge_for(self, request: AdmissionRequest) -> Charge:
         multiplier = self._multipliers[request.tier]

@@ -31,8 +31,8 @@ waking a thread and getting the interpreter back from it takes longer than that.
 INLINE_ITEMS = 16
 """More are encoded by a thread, however short."""
 
-_REMEMBERED_TEXTS = 4096
-"""Short texts whose ids are kept: what is asked again is found faster than it is encoded."""
+_REMEMBERED_BYTES = 8 << 20
+"""Of short texts and their ids: what is asked again is found faster than it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ModelTokenizer:
         self._card = card
         self._executor = executor
         self._special = _special_token_counts(tokenizer)
-        self._remembered: LRUCache[tuple[str, str], TokenIds] = LRUCache(_REMEMBERED_TEXTS)
+        self._remembered: LRUCache[tuple[str, str], TokenIds] = LRUCache(_REMEMBERED_BYTES, getsizeof=_size_with_text)
 
     async def tokenize(
         self,
@@ -89,15 +89,15 @@ class ModelTokenizer:
         return self._fitted(items, truncate, special=self._special, max_tokens=max_tokens)
 
     def _encode_remembered(self, texts: Sequence[str], scope: str) -> list[TokenIds]:
-        items: list[TokenIds] = []
+        known: dict[str, TokenIds] = {}
         for text in texts:
-            ids = self._remembered.get((scope, text))
-            if ids is None:
-                (ids,) = self._encode([text])
+            if (ids := self._remembered.get((scope, text))) is not None:
+                known[text] = ids
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            for text, ids in zip(new, self._encode(new), strict=True):
                 ids.setflags(write=False)
-                self._remembered[scope, text] = ids
-            items.append(ids)
-        return items
+                self._remembered[scope, text] = known[text] = ids
+        return [known[text] for text in texts]
 
     def _fitted(
         self, items: list[TokenIds], truncate: Truncate, *, special: tuple[int, int], max_tokens: int
@@ -137,6 +137,11 @@ class ModelRuntime:
     pool: EmbedderPool
     may_sleep: bool = False
     """Whether having no replica is normal: the next request starts one."""
+
+
+def _size_with_text(ids: TokenIds) -> int:
+    """About: a token has four letters, and the rest is Python's."""
+    return 2 * ids.nbytes + 400
 
 
 def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -23,10 +23,10 @@ from app.stores.redis_client import TIMEOUT_S
 
 Argument = str | int | bytes
 
-_STOOD_STILL_S = 0.05
-"""A timer that fires later than this says that the event loop was held up."""
-_LONGEST_WAITS = 4
-"""Timeouts that an answer is waited for at most, however often the loop is held up."""
+_LOOKS = 5
+"""How often, in a timeout, it is looked whether somebody waits too long, and whether this process stood still."""
+_STOOD_STILL_S = 0.02
+"""A look that comes later than this says that the event loop was held up."""
 
 
 class RedisWire:
@@ -108,6 +108,7 @@ class _Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._watch_due_s = 0.0
+        self._stood_still_s = 0.0
         self.is_lost = False
 
     def send(self, command: Sequence[Argument]) -> "asyncio.Future[Any]":
@@ -124,10 +125,9 @@ class _Line(asyncio.Protocol):
             self._transport.write(packed)
         else:
             self._outgoing.append(packed)
-        now_s = self._loop.time()
-        self._waiting.append((now_s, reply))
+        self._waiting.append((self._awake_s(), reply))
         if self._watch is None:
-            self._check_at(now_s + self._timeout_s)
+            self._look_later()
         return reply
 
     def give_up(self, error: Exception) -> None:
@@ -167,24 +167,26 @@ class _Line(asyncio.Protocol):
         if outgoing and self._transport is not None and not self.is_lost:
             self._transport.write(b"".join(outgoing))
 
-    def _check_at(self, due_s: float) -> None:
-        self._watch_due_s = due_s
-        self._watch = self._loop.call_at(due_s, self._check)
+    def _awake_s(self) -> float:
+        """A clock that stands still while this process does, as far as that was noticed."""
+        return self._loop.time() - self._stood_still_s
 
-    def _check(self) -> None:
+    def _look_later(self) -> None:
+        self._watch_due_s = self._loop.time() + self._timeout_s / _LOOKS
+        self._watch = self._loop.call_at(self._watch_due_s, self._look)
+
+    def _look(self) -> None:
         """Whether the oldest command waits too long; later ones are younger."""
         self._watch = None
         if not self._waiting or self.is_lost:
             return
-        now_s = self._loop.time()
-        sent_s = self._waiting[0][0]
-        held_up_s = now_s - self._watch_due_s
-        if now_s < sent_s + self._timeout_s:
-            self._check_at(sent_s + self._timeout_s)
-        elif held_up_s > _STOOD_STILL_S and now_s < sent_s + _LONGEST_WAITS * self._timeout_s:
-            self._check_at(now_s + min(held_up_s, self._timeout_s))
-        else:
+        held_up_s = self._loop.time() - self._watch_due_s
+        if held_up_s > _STOOD_STILL_S:
+            self._stood_still_s += held_up_s
+        if self._awake_s() - self._waiting[0][0] >= self._timeout_s:
             self.give_up(RedisConnectionError(f"no answer within {self._timeout_s} s"))
+        else:
+            self._look_later()
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:

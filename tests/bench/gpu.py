@@ -11,6 +11,7 @@ Each system has the GPU for itself while it is measured. What was measured is wr
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -221,7 +222,8 @@ def main() -> int:
     parser.add_argument("--compiled", action="store_true", help="compiled, with CUDA graphs, instead of eager")
     parser.add_argument("--cpu", action="store_true")
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    arguments.output /= time.strftime("gpu-%Y%m%d-%H%M%S")
+    arguments.output.mkdir(parents=True)
     folder = Path(tempfile.mkdtemp(prefix="embedgate-gpu-"))
     bench = Bench(arguments, folder, make(arguments.model, folder / "model", tokenizer_of=arguments.minilm))
     parts: dict[str, Callable[[], None]] = {
@@ -231,12 +233,16 @@ def main() -> int:
     }
     for number in arguments.replicas.split(","):
         parts[f"service-{number}"] = partial(service, bench, int(number), compiled=arguments.compiled)
-    for name in arguments.parts.split(",") if arguments.parts else parts:
+    chosen = arguments.parts.split(",") if arguments.parts else list(parts)
+    if unknown := sorted(set(chosen) - set(parts)):
+        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    for name in chosen:
         try:
             parts[name]()
-        except (NotAvailable, AssertionError) as error:  # the others may work
+        except (NotAvailable, AssertionError, SystemExit) as error:  # the others may work
             console.print(f"{name} is left out: {error}")
     show(bench)
+    shutil.rmtree(bench.model)
     return 0
 
 

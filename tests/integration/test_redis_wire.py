@@ -78,7 +78,10 @@ def test_a_caller_that_stood_still_takes_the_answer_that_came_meanwhile(
     run(scene())
 
 
-def test_what_held_up_the_caller_may_have_held_up_the_store(tmp_path: Path, run: Callable[..., None]) -> None:
+@pytest.mark.parametrize("stall_s", [0.2, 0.4, 2.0])
+def test_what_held_up_the_caller_may_have_held_up_the_store(
+    tmp_path: Path, run: Callable[..., None], stall_s: float
+) -> None:
     with Server(binary_of("valkey"), tmp_path) as server:
 
         async def scene() -> None:
@@ -87,7 +90,7 @@ def test_what_held_up_the_caller_may_have_held_up_the_store(tmp_path: Path, run:
             server.pause()
             waiting = asyncio.ensure_future(wire.call("PING"))
             await asyncio.sleep(0)
-            time.sleep(0.4)
+            time.sleep(stall_s)
             threading.Timer(0.1, server.resume).start()
             assert await waiting == b"PONG"
             wire.close()

@@ -128,6 +128,23 @@ async def test_what_is_at_hand_is_held_and_settled_in_one_round_trip() -> None:
     assert ledger.asked == ["admit", "capture"]
 
 
+async def test_what_was_settled_early_is_undone_when_its_answer_fails() -> None:
+    house = House(SlowLedger(CAPTURED, Receipt(HoldState.REFUNDED, 0, 0)))
+    hold = await house.admission.admit(REQUEST)
+    await hold.release()
+    assert len(house.unsettled) == 1
+    await house.unsettled.drained()
+    assert house.ledger.asked == ["admit", "capture", "undelivered"]  # type: ignore[union-attr]
+
+
+async def test_what_is_given_up_meanwhile_is_undone() -> None:
+    house = House(SlowLedger(CAPTURED, Receipt(HoldState.REFUNDED, 0, 0)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.002):
+            await house.admission.admit(REQUEST)
+    assert len(house.unsettled) == 1
+
+
 @pytest.mark.parametrize("first", [None, DependencyDown("lost")])
 async def test_a_capture_that_came_to_nothing_is_asked_for_again(first: DependencyDown | None) -> None:
     ledger = SlowLedger(first, CAPTURED)

@@ -110,6 +110,15 @@ async def test_guessing_costs_redis_nothing() -> None:
     assert house.directory.pepper_reads == 1
 
 
+async def test_a_key_takes_the_same_room_however_it_is_written() -> None:
+    house = House()
+    for spaces in range(1, 500):
+        await house.authenticator.authenticate("Bearer" + " " * spaces + KEY)
+    kept = house.authenticator._presented_keys
+    assert len(kept) <= 100
+    assert all(len(name) == 32 for name in kept), "a hash, never a key"
+
+
 async def test_a_refused_key_is_remembered_briefly() -> None:
     house = House()
     house.directory.key = None
