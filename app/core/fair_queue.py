@@ -119,8 +119,7 @@ class FairQueue(Generic[T]):
             flow.is_listed = False
         return None
 
-    @property
-    def is_last_of_flow(self) -> bool:
+    def next_is_last(self) -> bool:
         """Whether the item that is next has none of its flow waiting behind it."""
         return self.head() is not None and self._heap[0][2].live == 1
 

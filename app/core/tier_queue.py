@@ -60,6 +60,7 @@ class TierQueue:
         self._min_shares = dict(min_shares_thousandths)
         self._lanes: dict[Tier, FairQueue[QueuedItem]] = {tier: FairQueue() for tier in Tier}
         self._owed_thousandths: dict[Tier, int] = dict.fromkeys(Tier, 0)
+        self._cut_short = False
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -94,7 +95,8 @@ class TierQueue:
         """Take one engine step's worth.
 
         A project that asks for little has all that waits of it in the next step, and would wait for
-        whatever else is in there: so such a step is not filled up by those who have more waiting.
+        whatever else is in there: so such a step is not filled up by those who have more waiting. But
+        never two in a row, or those who have more, large items above all, would hardly be served.
 
         Steps are of even size: when more waits than one step holds, the rest is not left to a
         small last step, which would cost the engine nearly as much as a full one. The most urgent
@@ -104,8 +106,8 @@ class TierQueue:
             max_items: in the step.
             max_tokens: in the step, unless a single item has more.
             now_s: monotonic clock.
-            light_tokens: up to which others fill a step that has the last item waiting of some project; None
-                fills it like any other.
+            light_tokens: up to which others fill a step that has the last item waiting of some project within
+                so many tokens; None fills it like any other.
 
         Returns:
             ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
@@ -115,7 +117,9 @@ class TierQueue:
         step: list[QueuedItem] = []
         expired: list[QueuedItem] = []
         tokens = 0
+        light_tokens = None if self._cut_short else light_tokens
         fill_tokens = max_tokens
+        self._cut_short = False
         while (tier := self._next_tier()) is not None:
             lane = self._lanes[tier]
             item = lane.head()
@@ -123,15 +127,16 @@ class TierQueue:
             if item.deadline_s <= now_s:
                 expired.append(lane.skip())
                 continue
-            is_last = lane.is_last_of_flow
+            is_last = lane.next_is_last()
             bound = max_tokens if is_last else fill_tokens
             if step and (len(step) >= share or tokens + item.tokens > bound):
+                self._cut_short = bound < max_tokens
                 break
             tokens += item.tokens
             first = self._most_urgent()
             step.append(lane.pop())
             self._account(item, first)
-            if is_last and light_tokens is not None:
+            if is_last and light_tokens is not None and tokens <= light_tokens:
                 fill_tokens = min(max_tokens, light_tokens)
         return step, expired
 

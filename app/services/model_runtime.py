@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from blake3 import blake3
 from cachetools import LRUCache
 from tokenizers import Tokenizer
 
@@ -32,7 +33,7 @@ INLINE_ITEMS = 16
 """More are encoded by a thread, however short."""
 
 _REMEMBERED_BYTES = 8 << 20
-"""Of short texts and their ids: what is asked again is found faster than it is encoded."""
+"""Of ids of short texts: what is asked again is found faster than it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ModelTokenizer:
         self._card = card
         self._executor = executor
         self._special = _special_token_counts(tokenizer)
-        self._remembered: LRUCache[tuple[str, str], TokenIds] = LRUCache(_REMEMBERED_BYTES, getsizeof=_size_with_text)
+        self._remembered: LRUCache[bytes, TokenIds] = LRUCache(_REMEMBERED_BYTES, getsizeof=_size_of)
 
     async def tokenize(
         self,
@@ -89,15 +90,18 @@ class ModelTokenizer:
         return self._fitted(items, truncate, special=self._special, max_tokens=max_tokens)
 
     def _encode_remembered(self, texts: Sequence[str], scope: str) -> list[TokenIds]:
-        known: dict[str, TokenIds] = {}
-        for text in texts:
-            if (ids := self._remembered.get((scope, text))) is not None:
-                known[text] = ids
-        if new := [text for text in dict.fromkeys(texts) if text not in known]:
-            for text, ids in zip(new, self._encode(new), strict=True):
+        # A hash, so that no text is kept, and each takes the same room.
+        names = [blake3(f"{len(scope)}:{scope}{text}".encode("utf-8", "surrogatepass")).digest() for text in texts]
+        known: dict[bytes, TokenIds] = {}
+        for name in names:
+            if (ids := self._remembered.get(name)) is not None:
+                known[name] = ids
+        new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+        if new:
+            for name, ids in zip(new, self._encode(list(new.values())), strict=True):
                 ids.setflags(write=False)
-                self._remembered[scope, text] = known[text] = ids
-        return [known[text] for text in texts]
+                self._remembered[name] = known[name] = ids
+        return [known[name] for name in names]
 
     def _fitted(
         self, items: list[TokenIds], truncate: Truncate, *, special: tuple[int, int], max_tokens: int
@@ -139,9 +143,9 @@ class ModelRuntime:
     """Whether having no replica is normal: the next request starts one."""
 
 
-def _size_with_text(ids: TokenIds) -> int:
-    """About: a token has four letters, and the rest is Python's."""
-    return 2 * ids.nbytes + 400
+def _size_of(ids: TokenIds) -> int:
+    """In the memory of ids, with what Python and the cache need for an entry."""
+    return ids.nbytes + 500
 
 
 def _special_token_counts(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -5,7 +5,7 @@ this costs a third of that. Commands of one turn of the event loop leave in at m
 back in order, and no answer is waited for longer than its timeout: then the connection is given
 up, and with it every command on it, since nobody knows which of them ran. Time in which this
 process itself stood still does not count: the answer may lie there unread, and what stopped this
-process (a busy host, a paused machine) may have stopped the store with it.
+process (a busy host, a paused machine) may have stopped the store with it. (While it connects, it does.)
 """
 
 import asyncio
@@ -168,8 +168,9 @@ class _Line(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
     def _awake_s(self) -> float:
-        """A clock that stands still while this process does, as far as that was noticed."""
-        return self._loop.time() - self._stood_still_s
+        """A clock that stands still while this process does; it never passes a look that is overdue."""
+        now_s = self._loop.time()
+        return (now_s if self._watch is None else min(now_s, self._watch_due_s)) - self._stood_still_s
 
     def _look_later(self) -> None:
         self._watch_due_s = self._loop.time() + self._timeout_s / _LOOKS

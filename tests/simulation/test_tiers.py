@@ -25,8 +25,10 @@ def item(tier: Tier, flow: str, tokens: int, now_s: float, deadline_s: float = 1
 class Simulation:
     """An engine that computes ``TOKENS_PER_S``; sources are asked for more before each step."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, light_tokens: int | None = None, fixed_s: float = 0.0) -> None:
         print(f"seed {seed}")
+        self.light_tokens = light_tokens
+        self.fixed_s = fixed_s
         self.random = random.Random(seed)
         self.queue = TierQueue(max_queued_tokens=10**9, min_shares_thousandths=MIN_SHARES_THOUSANDTHS)
         self.now_s = 0.0
@@ -37,11 +39,13 @@ class Simulation:
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             refill(self)
-            step, _ = self.queue.take(max_items=MAX_ITEMS, max_tokens=MAX_TOKENS, now_s=self.now_s)
+            step, _ = self.queue.take(
+                max_items=MAX_ITEMS, max_tokens=MAX_TOKENS, now_s=self.now_s, light_tokens=self.light_tokens
+            )
             for done in step:
                 self.tokens[done.tier, done.flow] += done.tokens
                 self.waits_s.setdefault((done.tier, done.flow), []).append(self.now_s - done.queued_at_s)
-            self.now_s += sum(done.tokens for done in step) / TOKENS_PER_S if step else 0.001
+            self.now_s += self.fixed_s + sum(done.tokens for done in step) / TOKENS_PER_S if step else 0.001
 
     def keep(self, tier: Tier, flow: str, *, waiting: int, tokens: tuple[int, int] = (8, 64)) -> None:
         """Top a flow up to so many waiting items."""
@@ -60,6 +64,29 @@ def test_under_a_flood_of_everything_each_tier_gets_its_minimum_and_priority_the
     for tier, share in MIN_SHARES_THOUSANDTHS.items():
         assert simulation.share(tier) == pytest.approx(share / 1000, rel=0.02), tier
     assert simulation.share(Tier.PRIORITY) == pytest.approx(0.83, rel=0.01)
+
+
+@pytest.mark.parametrize("large_tokens", [480, 1900])
+def test_a_trickle_of_urgent_items_leaves_the_rest_of_an_engine_with_costly_steps_to_others(large_tokens: int) -> None:
+    """Steps cost as much as 500 tokens before the first: cutting each of them short would leave next to nothing."""
+    simulation = Simulation(SEED, light_tokens=100, fixed_s=0.05)
+
+    def refill(s: Simulation) -> None:
+        s.keep(Tier.PRIORITY, "p", waiting=1, tokens=(24, 24))
+        s.keep(Tier.BATCH, "b", waiting=200, tokens=(large_tokens, large_tokens))
+
+    simulation.run(120, refill)
+    full_step_s = simulation.fixed_s + MAX_TOKENS / TOKENS_PER_S
+    possible = 120 / full_step_s * MAX_TOKENS
+    assert simulation.tokens[Tier.BATCH, "b"] > 0.6 * possible
+    assert max(simulation.waits_s[Tier.PRIORITY, "p"]) <= full_step_s
+
+
+def test_shares_hold_with_steps_that_are_cut_short() -> None:
+    simulation = Simulation(SEED, light_tokens=100, fixed_s=0.002)
+    simulation.run(600, lambda s: [s.keep(tier, "p", waiting=200) for tier in Tier])  # type: ignore[func-returns-value]
+    for tier, share in MIN_SHARES_THOUSANDTHS.items():
+        assert simulation.share(tier) == pytest.approx(share / 1000, rel=0.02), tier
 
 
 def test_a_large_item_of_a_lower_tier_is_served_before_its_deadline() -> None:
@@ -116,7 +143,9 @@ class FirstComeFirstServed:
     def push(self, new: QueuedItem) -> None:
         self._items.append(new)
 
-    def take(self, *, max_items: int, max_tokens: int, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
+    def take(
+        self, *, max_items: int, max_tokens: int, now_s: float, light_tokens: int | None = None
+    ) -> tuple[list[QueuedItem], list[QueuedItem]]:
         step: list[QueuedItem] = []
         while self._items and len(step) < max_items:
             max_tokens -= self._items[0].tokens

@@ -98,7 +98,7 @@ class EngineSettings(Knobs):
     is a full step; where a CPU computes few items in it, a larger figure trades latency for throughput."""
     max_light_step_ms: int = Field(default=6, ge=1, le=60_000)
     """Duration up to which others fill a step that has all that waits of some project or tier: whoever asks for
-    little waits for little. On GPUs a small step takes about as long anyhow."""
+    little waits for little, in every second step at most. As much as ``max_shared_step_ms`` switches it off."""
     patience_thousandths: int = Field(default=0, ge=0, le=2000)
     """How long a step waits, at most, for the callers of the last one to ask again, in thousandths of that
     step's duration. 1000 gives larger steps where CPU engines share their cores with gateways; leave it at 0
