@@ -193,11 +193,17 @@ class LedgerAdmission:
         The store runs both in the order of their sending; a capture that found no hold, or whose answer
         was lost, is asked for again by the hold itself. A refused request costs a second, idle script.
         """
-        taking = asyncio.ensure_future(self._take(request, charge))
-        capture = self._ledger.settle(
-            request.project_id, charge.hold_id, Settlement.CAPTURE, charge.amount_nano_usd, retain_ms=request.retain_ms
+        answer, receipt = await asyncio.gather(
+            self._take(request, charge),
+            self._ledger.settle(
+                request.project_id,
+                charge.hold_id,
+                Settlement.CAPTURE,
+                charge.amount_nano_usd,
+                retain_ms=request.retain_ms,
+            ),
+            return_exceptions=True,
         )
-        answer, receipt = await asyncio.gather(taking, capture, return_exceptions=True)
         if isinstance(answer, BaseException):
             raise answer
         return answer, isinstance(receipt, Receipt) and receipt.state is HoldState.CAPTURED

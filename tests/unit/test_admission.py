@@ -143,6 +143,8 @@ async def test_what_is_given_up_meanwhile_is_undone() -> None:
         async with asyncio.timeout(0.002):
             await house.admission.admit(REQUEST)
     assert len(house.unsettled) == 1
+    await house.unsettled.drained()
+    assert house.ledger.asked[-1] == "undelivered"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("first", [None, DependencyDown("lost")])
