@@ -1,7 +1,7 @@
 """vLLM behind the ``StepEngine`` protocol: pooling runner, task "embed", token ids in."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from app.core.packing import TokenIds
 from app.core.settings import ModelSettings
 
 logger = logging.getLogger("ray.serve.embedgate")
+
+_FIRST_WITH_BFLOAT16 = 80
+"""Ampere's compute capability, as vLLM writes it."""
 
 
 class VllmEngine:
@@ -33,7 +36,7 @@ class VllmEngine:
             EngineArgs(
                 model=str(folder),
                 runner="pooling",
-                dtype=engine.dtype,
+                dtype=dtype_of(settings),
                 max_model_len=card.max_input_tokens,
                 max_num_batched_tokens=max(engine.max_step_tokens, card.max_input_tokens),
                 max_num_seqs=engine.max_step_items,
@@ -89,6 +92,29 @@ class VllmEngine:
             self._engine.abort_request(list(rows))
         except Exception:
             logger.exception("vLLM could not abort what was left of a failed step")
+
+
+def dtype_of(settings: ModelSettings) -> str:
+    """The precision that a model is computed with on this machine: vLLM's name of it."""
+    if settings.engine.dtype != "auto":
+        return settings.engine.dtype
+    if settings.num_gpus:
+        from vllm.platforms import current_platform
+
+        return "bfloat16" if current_platform.has_device_capability(_FIRST_WITH_BFLOAT16) else "float16"
+    import torch
+
+    return cpu_dtype(torch.cpu.get_capabilities())
+
+
+def cpu_dtype(capabilities: Mapping[str, object]) -> str:
+    """bfloat16 where a CPU has instructions for it; elsewhere it is emulated, and much slower than float32.
+
+    Args:
+        capabilities: as ``torch.cpu.get_capabilities`` names them.
+    """
+    has_bfloat16 = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return "bfloat16" if has_bfloat16 else "float32"
 
 
 _SENTENCES = {

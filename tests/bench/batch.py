@@ -12,12 +12,14 @@ import psutil
 from openai.types import Batch
 from rich.console import Console
 
+from tests.bench.engine_alone import MAX_STEP_ITEMS
 from tests.bench.load import MODEL, Sample, Target, new_text, start
 from tests.bench.phases import EXPORT_S, configuration, step_totals, target_of
 from tests.bench.systems import EngineProcess
 from tests.stack import Stack
 
-LINES = 25_000
+LASTS_S = 25
+"""How long the engine in process takes for the lines of a round."""
 POLL_S = 0.5
 """Asking ten times a second takes 3 % of two cores from what is measured."""
 SMALL, LARGE = 1000, 50_000
@@ -33,7 +35,8 @@ def batch(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[str,
     try:
         client = openai.OpenAI(base_url=stack.dev["base_url"], api_key=stack.dev["api_key"])
         run_batch(client, texts(256))
-        ratios = [throughput(client, engine, folder, number, say) for number in range(1, rounds + 1)]
+        lines = min(LARGE, int(engine.ask("rate", MAX_STEP_ITEMS, 2)["items_per_s"] * LASTS_S))
+        ratios = [throughput(client, engine, folder, number, lines, say) for number in range(1, rounds + 1)]
         beside = tiers(stack, client, rounds, seconds)
         memory_mb = {lines: memory(stack, client, lines) for lines in (SMALL, LARGE)}
     finally:
@@ -73,15 +76,17 @@ def run_batch(client: openai.OpenAI, given: Sequence[str]) -> float:
     return len(given) / took_s
 
 
-def throughput(client: openai.OpenAI, engine: EngineProcess, folder: Path, number: int, say: Console) -> float:
+def throughput(
+    client: openai.OpenAI, engine: EngineProcess, folder: Path, number: int, lines: int, say: Console
+) -> float:
     """A batch over the engine in process, for the same texts."""
-    given = texts(LINES)
+    given = texts(lines)
     path = folder / "texts.json"
     path.write_text(json.dumps(given))
     rates = {}
     for name in ("batch", "engine") if number % 2 else ("engine", "batch"):
         rates[name] = run_batch(client, given) if name == "batch" else engine.ask("file", path)["items_per_s"]
-    say.print(f"round {number}: batch {rates['batch']:.0f}/s, engine in process {rates['engine']:.0f}/s")
+    say.print(f"round {number}, {lines} lines: batch {rates['batch']:.0f}/s, engine in process {rates['engine']:.0f}/s")
     return rates["batch"] / rates["engine"]
 
 

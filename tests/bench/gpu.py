@@ -156,7 +156,7 @@ def bare(bench: Bench, *, compiled: bool) -> None:
 def server(bench: Bench, *, compiled: bool) -> None:
     """vLLM's own."""
     more = () if compiled else ("--enforce-eager",)
-    running = vllm_server(bench.folder, more, model=bench.model)
+    running = vllm_server(bench.folder, more, model=bench.model, dtype=bench.arguments.dtype)
     try:
         bench.keep_samples("vLLM's server" + (", compiled" if compiled else ""), running.wait())
     finally:

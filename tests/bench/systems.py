@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import psutil
+import torch
 
+from deployments.vllm_engine import cpu_dtype
 from tests.bench.load import MODEL, Target
 from tests.stack import ROOT, free_port
 
@@ -103,12 +105,14 @@ class Server:
             return []
 
 
-def vllm_server(folder: Path, more: Sequence[str] = ("--enforce-eager",), *, model: Path | None = None) -> Server:
+def vllm_server(
+    folder: Path, more: Sequence[str] = ("--enforce-eager",), *, model: Path | None = None, dtype: str | None = None
+) -> Server:
     """vLLM's OpenAI server with the service's own model and precision, and all cores."""
     port = free_port()
     command = [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model or minilm_folder())),
-        *("--served-model-name", MODEL, "--runner", "pooling", "--dtype", "bfloat16", *more),
+        *("--served-model-name", MODEL, "--runner", "pooling", "--dtype", dtype or own_dtype(), *more),
         *("--gpu-memory-utilization", "0.2", "--host", "127.0.0.1", "--port", str(port)),
         *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
     ]
@@ -117,13 +121,18 @@ def vllm_server(folder: Path, more: Sequence[str] = ("--enforce-eager",), *, mod
     return Server(Target("vLLM's server", port, "/v1/embeddings", "none"), command, environment, folder / "vllm.log")
 
 
+def own_dtype() -> str:
+    """The precision that the service takes on this machine's processor."""
+    return cpu_dtype(torch.cpu.get_capabilities())
+
+
 def infinity(folder: Path) -> Server:
-    """Infinity with PyTorch on CPUs, bfloat16."""
+    """Infinity with PyTorch on CPUs, in the service's own precision."""
     port = free_port()
     command = [
         *(str(_peer("infinity") / "infinity_emb"), "v2", "--model-id", str(minilm_folder())),
         *("--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port), "--engine", "torch"),
-        *("--device", "cpu", "--dtype", "bfloat16", "--no-bettertransformer"),
+        *("--device", "cpu", "--dtype", own_dtype(), "--no-bettertransformer"),
     ]
     environment = {**os.environ, "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
     return Server(Target("Infinity", port, "/embeddings", "none"), command, environment, folder / "infinity.log")
