@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -10,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 from app.core.errors import DependencyDown
+from app.stores.redis_sentinel import SentinelUrl, Watchers
 
 TIMEOUT_S = 0.25
 """A request's."""
@@ -21,17 +23,19 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Redis:
     """A client with a pool. One lost connection is retried.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://``, ``unix://``, or Sentinels (see ``app.stores.redis_sentinel``).
         timeout_s: for a connection, and for each answer.
     """
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
-        max_connections=256,
-        health_check_interval=0,
-    )
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        "max_connections": 256,
+        "health_check_interval": 0,
+    }
+    if watched := SentinelUrl.parse(url):
+        return Watchers(watched, timeout_s=timeout_s).client(**options)
+    return Redis.from_url(url, **options)
 
 
 def lua(name: str) -> str:

@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from app.stores.redis_client import TIMEOUT_S
+from app.stores.redis_sentinel import SentinelUrl, Watchers
 
 Argument = str | int | bytes
 
@@ -33,12 +34,16 @@ class RedisWire:
     """A connection that is made when it is needed, and again when it was lost.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: ``redis://``, ``rediss://``, ``unix://``, or Sentinels (see ``app.stores.redis_sentinel``).
         timeout_s: for a connection, and for each answer.
     """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
+        watched = SentinelUrl.parse(url)
+        self._watchers = Watchers(watched, timeout_s=timeout_s) if watched else None
+        self._options: dict[str, Any] = watched.options if watched else dict(parse_url(url))
+        if watched and watched.is_tls:
+            self._options["connection_class"] = SSLConnection
         self._timeout_s = timeout_s
         self._line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
@@ -74,6 +79,8 @@ class RedisWire:
                 _, line = await loop.create_unix_connection(self._new_line, options["path"])
             else:
                 host, port = options.get("host", "localhost"), int(options.get("port", 6379))
+                if self._watchers is not None:
+                    host, port = await self._watchers.primary()
                 _, line = await loop.create_connection(self._new_line, host, port, ssl=_tls(options))
             try:
                 await _introduce(line, options)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,67 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.resume()
         self.kill()
+
+
+class Group:
+    """A primary, a replica that follows it, and three Sentinels that watch over them."""
+
+    NAME = "ledger"
+
+    def __init__(self, binary: str, folder: Path, *, down_after_ms: int = 1000) -> None:
+        self._binary = binary
+        self._folder = folder
+        self._down_after_ms = down_after_ms
+        self._sentinels: list[tuple[int, subprocess.Popen[bytes]]] = []
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port, _ in self._sentinels)
+        return f"redis+sentinel://{hosts}/0?group={self.NAME}"
+
+    def __enter__(self) -> "Group":
+        cautious = ("--min-replicas-max-lag", "1", "--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
+        self.primary = Server(self._binary, self._folder / "primary", *cautious)
+        of_primary = ("--replicaof", f"127.0.0.1 {self.primary.port}")
+        self.replica = Server(self._binary, self._folder / "replica", *cautious, *of_primary)
+        _wait(lambda: self.replica.raw.info("replication").get("master_link_status") == "up", "the replica follows")
+        self.primary.raw.config_set("min-replicas-to-write", 1)
+        self.replica.raw.config_set("min-replicas-to-write", 0)
+        for number in range(3):
+            self._sentinels.append(self._sentinel(number))
+        for port, _ in self._sentinels:
+            _wait(lambda port=port: self._knows_all(port), "the Sentinels know each other and the replica")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, process in self._sentinels:
+            process.kill()
+            process.wait(10)
+        for server in (self.primary, self.replica):
+            if server.process.poll() is None:
+                server.__exit__()
+
+    def _sentinel(self, number: int) -> "tuple[int, subprocess.Popen[bytes]]":
+        port = free_port()
+        file = self._folder / f"sentinel-{number}.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
+            f"sentinel monitor {self.NAME} 127.0.0.1 {self.primary.port} 2\n"
+            f"sentinel down-after-milliseconds {self.NAME} {self._down_after_ms}\n"
+            f"sentinel failover-timeout {self.NAME} 10000\n"
+        )
+        return port, subprocess.Popen([self._binary, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+
+    def _knows_all(self, port: int) -> bool:
+        try:
+            state = redis.Redis(port=port).sentinel_masters()[self.NAME]
+        except redis.RedisError:
+            return False
+        return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2
+
+
+def _wait(holds: Callable[[], bool], what: str, *, within_s: float = 20) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"in vain: {what}"
+        time.sleep(0.05)

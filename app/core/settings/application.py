@@ -54,9 +54,10 @@ class RequestSettings(Knobs):
 class RedisSettings(Knobs):
     """Where projects and keys live, and later limits and credit."""
 
-    url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://.+")
-    """Redis 7.0 or later, or Valkey. The environment variable REDIS_URL goes before it. Without either,
-    a Valkey server is started on this machine."""
+    url: str | None = Field(default=None, pattern=r"^((redis|rediss)(\+sentinel)?|unix)://.+")
+    """Redis 7.0 or later, or Valkey; or the Sentinels that know where its primary is:
+    redis+sentinel://user:password@host:26379,host:26379,host:26379/0?group=NAME. The environment variable REDIS_URL
+    goes before it. Without either, a Valkey server is started on this machine."""
     data_dir: str = ".embedgate/redis"
     """Where the embedded server keeps its append-only file."""
 
