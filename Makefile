@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?=
 V := .venv/bin
 
-.PHONY: help serve install install-dev test check lint types imports bench simulate lock clean
+.PHONY: help serve install install-dev test check lint types imports bench simulate manifests lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: install-dev ## Measure this service against the bare engine and its peers
 
 simulate: install-dev ## A month of ten million requests on the ledger, against an oracle
 	@$(V)/python -m tests.simulation.test_month $(ARGS)
+
+manifests: install-dev ## Write what each Kubernetes overlay serves, from configs/
+	@$(V)/python -m deployments.manifests
 
 lock: install-dev ## Resolve the locks again
 	@sh .ci/lock

@@ -13,6 +13,7 @@ from ray.serve.config import AutoscalingPolicy
 
 from app.core.settings import ModelSettings, Settings
 from app.core.settings.application import TestingSettings
+from app.core.settings.base import Placed
 from app.core.settings.batches import BatchSettings
 from app.core.settings.replicas import EmbedderReplicaSettings, GatewayReplicaSettings, ReplicaSettings
 from deployments.batch_worker import batch_worker_deployment
@@ -63,6 +64,7 @@ def build(args: dict[str, Any]) -> Application:
     gateway = gateway_deployment.options(
         **_scale_gateways(settings.gateway.replicas),
         ray_actor_options={
+            **_on(settings.gateway),
             "num_cpus": settings.gateway.num_cpus,
             "runtime_env": {"env_vars": {**_LOGGING, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}},
         },
@@ -76,7 +78,7 @@ def build(args: dict[str, Any]) -> Application:
 def _batch_worker(batches: BatchSettings) -> Deployment:
     return batch_worker_deployment.options(
         num_replicas=batches.workers,
-        ray_actor_options={"num_cpus": batches.num_cpus, "runtime_env": {"env_vars": _LOGGING}},
+        ray_actor_options={**_on(batches), "num_cpus": batches.num_cpus, "runtime_env": {"env_vars": _LOGGING}},
         **_OPERATION,
     )
 
@@ -91,6 +93,7 @@ def _embedder(model: ModelSettings, testing: TestingSettings) -> Application:
         name=deployment_name(model.id),
         **_scale_embedders(model.replicas),
         ray_actor_options={
+            **_on(model),
             "num_cpus": model.num_cpus,
             "num_gpus": model.num_gpus,
             "runtime_env": {"env_vars": {**engine_environment(model), **PUSH_PERIOD}},
@@ -98,6 +101,10 @@ def _embedder(model: ModelSettings, testing: TestingSettings) -> Application:
         **_OPERATION,
     )
     return deployment.bind(model.model_dump(mode="json"), testing.null_engine_tokens_per_s)
+
+
+def _on(placed: Placed) -> dict[str, Any]:
+    return {"label_selector": placed.node_labels} if placed.node_labels else {}
 
 
 def _scale_gateways(replicas: GatewayReplicaSettings) -> dict[str, Any]:
@@ -116,11 +123,12 @@ def _scale_embedders(replicas: EmbedderReplicaSettings) -> dict[str, Any]:
 
 
 def _scale(replicas: ReplicaSettings, how: dict[str, Any]) -> dict[str, Any]:
+    rollout = {"max_surge_percent": replicas.surge_percent}
     if replicas.min == replicas.max:
-        return {"num_replicas": replicas.max}
+        return {"num_replicas": replicas.max, **rollout}
     bounds = {"min_replicas": replicas.min, "max_replicas": replicas.max}
     delays = {"upscale_delay_s": replicas.upscale_delay_s, "downscale_delay_s": replicas.downscale_delay_s}
-    return {"autoscaling_config": {**bounds, **delays, **how}}
+    return {"autoscaling_config": {**bounds, **delays, **how}, **rollout}
 
 
 def engine_environment(model: ModelSettings) -> dict[str, str]:

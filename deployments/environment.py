@@ -12,6 +12,7 @@ ADMIN_TOKEN_VARIABLE = "EMBEDGATE_ADMIN_TOKEN"  # noqa: S105
 REDIS_URL_VARIABLE = "REDIS_URL"
 JOURNAL_URL_VARIABLE = "EMBEDGATE_JOURNAL_URL"
 FILES_URL_VARIABLE = "EMBEDGATE_FILES_URL"
+CACHE_URL_VARIABLE = "EMBEDGATE_CACHE_URL"
 
 logger = logging.getLogger("ray.serve.embedgate")
 
@@ -22,7 +23,13 @@ def from_environment() -> dict[str, str]:
     It travels with the application, because their processes inherit the cluster's environment,
     not that of the shell in which ``serve run`` was typed.
     """
-    names = (REDIS_URL_VARIABLE, JOURNAL_URL_VARIABLE, FILES_URL_VARIABLE, ADMIN_TOKEN_VARIABLE)
+    names = (
+        REDIS_URL_VARIABLE,
+        JOURNAL_URL_VARIABLE,
+        FILES_URL_VARIABLE,
+        CACHE_URL_VARIABLE,
+        ADMIN_TOKEN_VARIABLE,
+    )
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 

@@ -32,7 +32,7 @@ from app.stores.redis_vectors import RedisVectors
 from app.stores.redis_webhooks import RedisWebhooks
 from deployments.accounts import open_accounts
 from deployments.batches import open_batches
-from deployments.environment import ADMIN_TOKEN_VARIABLE, JOURNAL_URL_VARIABLE, files_url, redis_url
+from deployments.environment import ADMIN_TOKEN_VARIABLE, CACHE_URL_VARIABLE, JOURNAL_URL_VARIABLE, files_url, redis_url
 from deployments.fast_ingress import lost_without
 from deployments.files import open_files, open_uploads
 from deployments.ingress_headers import new_request_id
@@ -89,7 +89,7 @@ class Gateway:
         self._background = [loop.create_task(work) for work in (accounts.housekeeping.run_forever(), watch)]
         executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
         models = open_models(config.models, embedders, executor=executor, metrics=metrics)
-        shared = await _shared_vectors(config.cache)
+        shared = await _shared_vectors(config.cache, environment.get(CACHE_URL_VARIABLE) or config.cache.shared_url)
         self._services = Services(
             authenticator=_authenticator(directory, config, metrics),
             embed=EmbedService(
@@ -148,10 +148,10 @@ def _admission(admission: Admission, testing: TestingSettings) -> Admission:
     return OpenAdmissionForTests(admission, testing.open_admission_user)
 
 
-async def _shared_vectors(settings: CacheSettings) -> RedisVectors | None:
-    if settings.shared_url is None:
+async def _shared_vectors(settings: CacheSettings, url: str | None) -> RedisVectors | None:
+    if url is None:
         return None
-    shared = RedisVectors(settings.shared_url, ttl_s=settings.shared_ttl_s, clock_s=time.monotonic)
+    shared = RedisVectors(url, ttl_s=settings.shared_ttl_s, clock_s=time.monotonic)
     await shared.require_bounded()
     return shared
 

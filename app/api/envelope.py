@@ -65,11 +65,12 @@ class Envelope:
 
     def _report(self, scope: Scope, record: RequestRecord, status: int, total_ms: float) -> None:
         metrics = self._services.metrics
-        metrics.count(names.REQUESTS, route=record.route, tier=record.tier or "none", status=str(status))
+        tier = record.tier or "none"
+        metrics.count(names.REQUESTS, route=record.route, tier=tier, status=str(status))
         if record.stages_ms:
             for stage, duration_ms in record.stages_ms.items():
-                metrics.observe(names.STAGE_MS, duration_ms, stage=stage)
-            metrics.observe(names.STAGE_MS, total_ms, stage="total")
+                metrics.observe(names.STAGE_MS, duration_ms, stage=stage, tier=tier)
+            metrics.observe(names.STAGE_MS, total_ms, stage="total", tier=tier)
         if record.route != "health":
             self._services.log_request(_line(scope, record, status, total_ms))
 

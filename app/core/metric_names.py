@@ -55,6 +55,7 @@ UNSETTLED_HOLDS = "embedgate_unsettled_holds"
 EXPIRED_HOLDS = "embedgate_expired_holds"
 CHARGED_NANO_USD = "embedgate_charged_nano_usd"
 JOURNAL_DRAINED = "embedgate_journal_drained"
+JOURNAL_BEHIND_S = "embedgate_journal_behind_s"
 OPEN_BATCHES = "embedgate_batches_open"
 BATCH_LINES = "embedgate_batch_lines"
 WEBHOOKS = "embedgate_webhooks"
@@ -65,7 +66,7 @@ STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "seri
 
 METRICS = (
     Metric(REQUESTS, Kind.COUNTER, "HTTP requests answered", ("route", "tier", "status")),
-    Metric(STAGE_MS, Kind.HISTOGRAM, "Time an embedding request spent in each stage", ("stage",), _MS),
+    Metric(STAGE_MS, Kind.HISTOGRAM, "Time an embedding request spent in each stage", ("stage", "tier"), _MS),
     Metric(
         TOKENS,
         Kind.COUNTER,
@@ -119,6 +120,9 @@ METRICS = (
     Metric(BATCH_LINES, Kind.COUNTER, "Lines of batches; outcome is completed or failed", ("outcome",)),
     Metric(WEBHOOKS, Kind.COUNTER, "Attempts to tell a webhook; outcome is taken, refused or unanswered", ("outcome",)),
     Metric(JOURNAL_DRAINED, Kind.COUNTER, "Journal entries written to the object store"),
+    Metric(
+        JOURNAL_BEHIND_S, Kind.GAUGE, "Seconds since all that waited was last written there; 0 where another does it"
+    ),
     Metric(LOOP_LAG_MS, Kind.GAUGE, "Longest delay of the event loop in the last two seconds", ("process",)),
     Metric(TASKS, Kind.GAUGE, "Tasks on the event loop", ("process",)),
     Metric(ENGINE_FAILURES, Kind.COUNTER, "Engine failures by class", ("model", "fault")),

@@ -60,14 +60,20 @@ class Housekeeping:
         self._clock_s = clock_s
         self._reaped_up_to: str | None = None
         self._drained_at_s = float("-inf")
+        self._whole_at_s = clock_s()
         self._tidied_at_s = float("-inf")
         self._forgot_at_s = float("-inf")
 
     async def run_forever(self) -> None:
         """Work until cancelled; a store that is away is tried again in the next round."""
+        has_lease = False
         while True:
+            had_lease, has_lease = has_lease, False
             try:
-                if await self._has_lease():
+                has_lease = await self._has_lease()
+                if has_lease and not had_lease:
+                    self._whole_at_s = self._clock_s()
+                if has_lease:
                     await self.reap_some()
                     await self._drain_when_due()
                     await self._forget_answers_when_due()
@@ -76,6 +82,8 @@ class Housekeeping:
                 logger.warning("housekeeping waits: %s", error.__cause__ or error)
             except Exception:
                 logger.exception("housekeeping failed; it goes on with the next round")
+            behind_s = self._clock_s() - self._whole_at_s if has_lease else 0.0
+            self._metrics.set(names.JOURNAL_BEHIND_S, behind_s)
             await asyncio.sleep(_PERIOD_S)
 
     async def reap_some(self) -> None:
@@ -105,7 +113,7 @@ class Housekeeping:
         if moved:
             self._metrics.count(names.JOURNAL_DRAINED, moved)
         if not has_more:
-            self._drained_at_s = now_s
+            self._drained_at_s = self._whole_at_s = now_s
 
     async def _forget_when_due(self) -> None:
         if self._clock_s() - self._forgot_at_s >= _FORGET_PERIOD_S:

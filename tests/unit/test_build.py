@@ -50,10 +50,33 @@ def test_gpu_replicas_get_their_share_and_no_cpu_settings(monkeypatch: pytest.Mo
     monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
     embedder = deployments_of(build(arguments("serve.gpu.yaml")))["Embedder-bge-base-en-v1.5"]
     options = embedder.ray_actor_options
-    assert options["num_gpus"] == 0.125
+    assert options["num_gpus"] == 0.25
     assert "OMP_NUM_THREADS" not in options["runtime_env"]["env_vars"]
     assert "LD_PRELOAD" not in options["runtime_env"]["env_vars"]
-    assert embedder._deployment_config.autoscaling_config.max_replicas == 32
+    assert embedder._deployment_config.autoscaling_config.max_replicas == 16
+
+
+def test_replicas_go_where_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
+    given = arguments("serve.yaml")
+    given["gateway"]["node_labels"] = {"group": "gateway"}
+    given["models"][0]["node_labels"] = {"group": "embedder"}
+    given["batches"] = {"node_labels": {"group": "gateway"}}
+    found = deployments_of(build(given))
+    selectors = {name: one.ray_actor_options["label_selector"] for name, one in found.items()}
+    gateway, embedder = {"group": "gateway"}, {"group": "embedder"}
+    assert selectors == {"Gateway": gateway, "BatchWorker": gateway, "Embedder-all-MiniLM-L6-v2": embedder}
+    anywhere = deployments_of(build(arguments("serve.yaml")))
+    assert not any("label_selector" in one.ray_actor_options for one in anywhere.values())
+
+
+def test_a_rollout_starts_new_replicas_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
+    given = arguments("serve.yaml")
+    given["models"][0]["replicas"]["surge_percent"] = 0
+    found = deployments_of(build(given))
+    assert found["Gateway"]._deployment_config.max_surge_percent == 25
+    assert found["Embedder-all-MiniLM-L6-v2"]._deployment_config.max_surge_percent == 0
 
 
 def test_cpu_engines_get_all_cores_unless_told_otherwise() -> None:

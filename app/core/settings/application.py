@@ -6,14 +6,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from app.core.api_key import PREFIX_PATTERN
-from app.core.settings.base import Knobs
+from app.core.settings.base import Knobs, Placed
 from app.core.settings.batches import BatchSettings
 from app.core.settings.model import ModelSettings
 from app.core.settings.replicas import GatewayReplicaSettings
 from app.core.tiers import Tier
 
 
-class GatewaySettings(Knobs):
+class GatewaySettings(Placed):
     """The ingress: FastAPI on Ray Serve."""
 
     replicas: GatewayReplicaSettings = GatewayReplicaSettings()
@@ -39,7 +39,8 @@ class CacheSettings(Knobs):
     """"global" shares vectors among projects, which lets one find out by timing what another embeds."""
     shared_url: str | None = Field(default=None, pattern=r"^(redis|rediss|unix)://.+")
     """A second level for all gateways: a Redis of its own, with ``maxmemory`` and the policy ``allkeys-lru``. What
-    no gateway has at hand costs one round trip more. Left out: each gateway remembers for itself."""
+    no gateway has at hand costs one round trip more. The environment variable EMBEDGATE_CACHE_URL goes before it.
+    Left out: each gateway remembers for itself."""
     shared_ttl_s: float = Field(default=86_400, gt=0)
     """Age after which a vector is forgotten there."""
 

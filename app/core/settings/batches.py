@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from app.core.settings.base import Knobs
+from app.core.settings.base import Placed
 
 
-class BatchSettings(Knobs):
+class BatchSettings(Placed):
     """Jobs of many requests, worked off below every other tier."""
 
     workers: int = Field(default=1, ge=0, le=64)

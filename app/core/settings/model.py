@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from app.core.model_card import MODEL_ID_PATTERN
-from app.core.settings.base import Knobs
+from app.core.settings.base import Knobs, Placed
 from app.core.settings.replicas import EmbedderReplicaSettings
 from app.core.tiers import Tier
 
@@ -118,7 +118,7 @@ class EngineSettings(Knobs):
     """A step that lasts longer counts as a hang: the replica fails its health check and is replaced."""
 
 
-class ModelSettings(Knobs):
+class ModelSettings(Placed):
     """One model and the replicas that serve it."""
 
     id: str = Field(pattern=MODEL_ID_PATTERN)

@@ -18,6 +18,9 @@ class ReplicaSettings(Knobs):
     """How long the load must last before replicas are added."""
     downscale_delay_s: float = Field(default=300, ge=0)
     """How long the calm must last before replicas are taken away."""
+    surge_percent: int = Field(default=25, ge=0, le=100)
+    """New replicas that a rollout starts before old ones stop, in percent of all, at least one. Where the cluster has
+    no room for them the rollout waits; 0 stops old ones first."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
