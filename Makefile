@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?=
 V := .venv/bin
 
-.PHONY: help serve install install-dev test check lint types imports bench simulate manifests lock clean
+.PHONY: help serve install install-dev test check lint types imports bench drills simulate manifests lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ imports: install-dev ## Imports run downward only
 
 bench: install-dev ## Measure this service against the bare engine and its peers
 	@$(V)/python -m tests.bench $(ARGS)
+
+drills: install-dev ## Break one thing after another under traffic; ARGS="Redis" for those that are called so
+	@$(V)/python -m tests.drills $(ARGS)
 
 simulate: install-dev ## A month of ten million requests on the ledger, against an oracle
 	@$(V)/python -m tests.simulation.test_month $(ARGS)

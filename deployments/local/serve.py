@@ -123,7 +123,7 @@ def _run_child(config: Path, port: int, home: Path) -> int:
     _raise_descriptor_limit()
     # A process group keeps Ctrl-C from it. Not a session: the kernel shares the cores by session first
     # (sched_autogroup), and whoever calls from another one then waits 100 ms for a turn now and then.
-    child = subprocess.Popen(command, env=_environment(home), process_group=0)
+    child = subprocess.Popen(command, env=environment_of(home), process_group=0)
     stops = 0
 
     def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
@@ -144,7 +144,8 @@ def _run_child(config: Path, port: int, home: Path) -> int:
     return 1 if status else 0
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment_of(home: Path) -> dict[str, str]:
+    """Of every process of a service on this machine whose data lies in ``home``."""
     root = Path(__file__).resolve().parents[2]
     binary = Path(sys.executable).with_name("embedgate-haproxy")
     # A socket's path is short, so this cannot lie in the home folder.

@@ -28,10 +28,20 @@ def binary_of(name: str) -> str:
 class Server:
     """One server on a port of loopback, with an append-only file."""
 
-    def __init__(self, binary: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        binary: str,
+        folder: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        way_to: Callable[[int], int] = int,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
+        self.known_port = way_to(self.port)
+        if self.known_port != self.port:
+            arguments += ("--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(self.known_port))
         self._command = [
             *(binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""),
             *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-use-rdb-preamble", "no"),
@@ -88,10 +98,14 @@ class Group:
 
     NAME = "ledger"
 
-    def __init__(self, binary: str, folder: Path, *, down_after_ms: int = 1000) -> None:
+    def __init__(
+        self, binary: str, folder: Path, *, down_after_ms: int = 1000, way_to: Callable[[int], int] = int
+    ) -> None:
+        """``way_to`` gives the port under which others know a server's."""
         self._binary = binary
         self._folder = folder
         self._down_after_ms = down_after_ms
+        self._way_to = way_to
         self._sentinels: list[tuple[int, subprocess.Popen[bytes]]] = []
 
     @property
@@ -101,9 +115,9 @@ class Group:
 
     def __enter__(self) -> "Group":
         cautious = ("--min-replicas-max-lag", "1", "--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
-        self.primary = Server(self._binary, self._folder / "primary", *cautious)
-        of_primary = ("--replicaof", f"127.0.0.1 {self.primary.port}")
-        self.replica = Server(self._binary, self._folder / "replica", *cautious, *of_primary)
+        self.primary = Server(self._binary, self._folder / "primary", *cautious, way_to=self._way_to)
+        of_primary = ("--replicaof", f"127.0.0.1 {self.primary.known_port}")
+        self.replica = Server(self._binary, self._folder / "replica", *cautious, *of_primary, way_to=self._way_to)
         _wait(lambda: self.replica.raw.info("replication").get("master_link_status") == "up", "the replica follows")
         self.primary.raw.config_set("min-replicas-to-write", 1)
         self.replica.raw.config_set("min-replicas-to-write", 0)
@@ -121,12 +135,27 @@ class Group:
             if server.process.poll() is None:
                 server.__exit__()
 
+    def current(self) -> Server:
+        """The primary that Sentinels know."""
+        for port, _ in self._sentinels:
+            _, known_port = redis.Redis(port=port).sentinel_get_master_addr_by_name(self.NAME)
+            return self.primary if known_port == self.primary.known_port else self.replica
+        raise AssertionError("there is no Sentinel")
+
+    def is_whole(self) -> bool:
+        """Whether there is a primary that is well, with a replica that follows it."""
+        try:
+            found = self.current().raw.info("replication")
+        except redis.RedisError:
+            return False
+        return found["role"] == "master" and found["min_slaves_good_slaves"] == 1
+
     def _sentinel(self, number: int) -> "tuple[int, subprocess.Popen[bytes]]":
         port = free_port()
         file = self._folder / f"sentinel-{number}.conf"
         file.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
-            f"sentinel monitor {self.NAME} 127.0.0.1 {self.primary.port} 2\n"
+            f"sentinel monitor {self.NAME} 127.0.0.1 {self.primary.known_port} 2\n"
             f"sentinel down-after-milliseconds {self.NAME} {self._down_after_ms}\n"
             f"sentinel failover-timeout {self.NAME} 10000\n"
         )

@@ -1,0 +1,5 @@
+"""What cannot be drilled on this machine."""
+
+
+class Skip(Exception):
+    """The message says why."""
