@@ -12,7 +12,6 @@ from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingPolicy
 
 from app.core.settings import ModelSettings, Settings
-from app.core.settings.application import TestingSettings
 from app.core.settings.base import Placed
 from app.core.settings.batches import BatchSettings
 from app.core.settings.replicas import EmbedderReplicaSettings, GatewayReplicaSettings, ReplicaSettings
@@ -49,7 +48,7 @@ def build(args: dict[str, Any]) -> Application:
         settings = Settings.model_validate(args)
     except ValidationError as error:
         raise ConfigurationError(f"configuration refused; run 'embedgate config check' on the file:\n{error}") from None
-    embedders = {model.id: _embedder(model, settings.testing) for model in settings.models}
+    embedders = {model.id: _embedder(model, settings) for model in settings.models}
     url = os.environ.get(REDIS_URL_VARIABLE) or settings.redis.url
     redis = None
     if not url:
@@ -88,7 +87,7 @@ def deployment_name(model_id: str) -> str:
     return f"Embedder-{model_id.replace('/', '--')}"
 
 
-def _embedder(model: ModelSettings, testing: TestingSettings) -> Application:
+def _embedder(model: ModelSettings, settings: Settings) -> Application:
     deployment = embedder_deployment.options(
         name=deployment_name(model.id),
         **_scale_embedders(model.replicas),
@@ -100,7 +99,10 @@ def _embedder(model: ModelSettings, testing: TestingSettings) -> Application:
         },
         **_OPERATION,
     )
-    return deployment.bind(model.model_dump(mode="json"), testing.null_engine_tokens_per_s)
+    testing = settings.testing
+    return deployment.bind(
+        model.model_dump(mode="json"), settings.tracing.model_dump(mode="json"), testing.null_engine_tokens_per_s
+    )
 
 
 def _on(placed: Placed) -> dict[str, Any]:

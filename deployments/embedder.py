@@ -16,6 +16,7 @@ from app.core.errors import EmbedgateError
 from app.core.load import RateMeter
 from app.core.packing import check_norms
 from app.core.settings import ModelSettings
+from app.core.settings.application import TracingSettings
 from app.core.tier_queue import TierQueue
 from app.link.client import ReplicaAddress
 from app.link.server import EmbedderServer
@@ -27,6 +28,7 @@ from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
 from deployments.null_engine import NullEngineForTests
 from deployments.scaling import ASKED_PER_S, TOKENS_PER_S, WAITING_TOKENS
+from deployments.tracing import open_tracer
 from deployments.vllm_engine import VllmEngine
 
 logger = logging.getLogger("ray.serve.embedgate")
@@ -40,11 +42,15 @@ class Embedder:
 
     Args:
         settings: a ``ModelSettings`` as JSON types.
+        tracing: a ``TracingSettings`` as JSON types.
         null_engine_tokens_per_s: for tests and benches: compute nothing, at this speed.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: dict[str, Any], null_engine_tokens_per_s: float | None = None
+        self,
+        settings: dict[str, Any],
+        tracing: dict[str, Any] | None = None,
+        null_engine_tokens_per_s: float | None = None,
     ) -> None:
         keep_internal_port_local()
         model = ModelSettings.model_validate(settings)
@@ -73,6 +79,9 @@ class Embedder:
             model_id=model.id,
             metrics=metrics,
             clock_s=time.monotonic,
+            tracer=open_tracer(
+                TracingSettings.model_validate(tracing or {}), service="embedder", clock_s=time.monotonic
+            ),
         )
         token = secrets.token_urlsafe(32)
         self._server = EmbedderServer(self._loop, token=token, clock_s=time.monotonic)

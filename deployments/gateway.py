@@ -39,6 +39,7 @@ from deployments.ingress_headers import new_request_id
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
 from deployments.models import open_models
+from deployments.tracing import open_tracer
 
 logger = logging.getLogger("ray.serve.embedgate")
 
@@ -116,6 +117,7 @@ class Gateway:
             ping_store=directory.ping,
             admin_token=environment.get(ADMIN_TOKEN_VARIABLE) or None,
             metrics=metrics,
+            tracer=open_tracer(config.tracing, service="gateway", clock_s=time.perf_counter),
             log_request=request_logger(config.log),
             clock_s=time.perf_counter,
             new_request_id=new_request_id,

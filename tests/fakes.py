@@ -58,6 +58,7 @@ class FakePool:
         self.dimensions = dimensions
         self.calls: list[tuple[Tier, list[list[int]]]] = []
         self.weights: list[int] = []
+        self.traces: list[str] = []
         self.is_ready = True
         self.error: EmbedgateError | Exception | None = None
         self.refusal: EmbedgateError | None = None
@@ -72,13 +73,21 @@ class FakePool:
             raise self.refusal
 
     def submit(
-        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, weight: int = 1, timeout_ms: int
+        self,
+        items: Sequence[TokenIds],
+        *,
+        tier: Tier,
+        project_id: str,
+        weight: int = 1,
+        timeout_ms: int,
+        trace: str = "",
     ) -> list[asyncio.Future[Vector]]:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in items]
         if items:
             self.calls.append((tier, [item.tolist() for item in items]))
             self.weights.append(weight)
+            self.traces.append(trace)
             task = loop.create_task(self._compute(items, futures, self.gate))
             for future in futures:
                 future.add_done_callback(lambda _: self._on_done(futures, task))

@@ -88,7 +88,12 @@ async def serve_embeddings(
     tier = tier_of(endpoint, body.tier)
     record.model, record.tier, record.items = runtime.card.model_id, tier.value, len(body.input.items)
     context = EmbedContext(
-        request_id=record.request_id, project=caller.view.project, key=caller.key, endpoint=endpoint, tier=tier
+        request_id=record.request_id,
+        project=caller.view.project,
+        key=caller.key,
+        endpoint=endpoint,
+        tier=tier,
+        trace=record.trace,
     )
     work = EmbeddingWork(services.embed, record, runtime, body, context, stages)
     if idempotency_key is None:

@@ -33,6 +33,10 @@ class Envelope:
         started_s = self._services.clock_s()
         record = RequestRecord(request_id=self._request_id(scope["headers"]))
         attach(scope, record)
+        tracer = self._services.tracer
+        trace = tracer.begin(scope["headers"]) if tracer is not None else None
+        if trace is not None:
+            record.trace = trace.context
         status = CLIENT_CLOSED
 
         async def send_with_headers(message: Message) -> None:
@@ -43,6 +47,8 @@ class Envelope:
                 headers = [*message.get("headers", ()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
                 if self._adds_id:
                     headers.append((b"x-request-id", record.request_id.encode()))
+                if record.trace:
+                    headers.append((b"traceresponse", record.trace.encode()))
                 message["headers"] = headers
             await send(message)
 
@@ -55,7 +61,11 @@ class Envelope:
                 record.error_code = failed.code
                 await send_answer(failed, send_with_headers)
         finally:
-            self._report(scope, record, status, (self._services.clock_s() - started_s) * 1000)
+            ended_s = self._services.clock_s()
+            self._report(scope, record, status, (ended_s - started_s) * 1000)
+            if trace is not None and record.route != "health":
+                facts = _line(scope, record, status, (ended_s - started_s) * 1000)
+                trace.end(record.route, began_s=started_s, ended_s=ended_s, stages_ms=record.stages_ms, facts=facts)
 
     def _request_id(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
         for name, value in headers:

@@ -6,6 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from app.core.tracing import NO_TRACE
+
 _SCOPE_KEY = "embedgate"
 
 CALLERS_ID = re.compile(rb"^[A-Za-z0-9_.:-]{1,128}\Z")
@@ -31,6 +33,7 @@ class RequestRecord:
     error_code: str | None = None
     error: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
+    trace: str = NO_TRACE
 
 
 def attach(scope: Any, record: RequestRecord) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from app.core.ports import Metrics
+from app.core.tracing import Tracer
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.services.batches.service import BatchService
@@ -23,6 +24,7 @@ class Services:
     Attributes:
         ping_store: returns, or raises ``DependencyDown``.
         admin_token: opens ``/admin/v1``; None switches it off.
+        tracer: tells of requests; None where traces are off.
         log_request: writes one line.
     """
 
@@ -39,6 +41,7 @@ class Services:
     ping_store: Callable[[], Awaitable[None]]
     admin_token: str | None
     metrics: Metrics
+    tracer: Tracer | None
     log_request: Callable[[Mapping[str, object]], None]
     clock_s: Callable[[], float]
     new_request_id: Callable[[], str]

@@ -56,19 +56,25 @@ class EmbedderPool(Protocol):
         """
 
     def submit(
-        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, weight: int = 1, timeout_ms: int
+        self,
+        items: Sequence[TokenIds],
+        *,
+        tier: Tier,
+        project_id: str,
+        weight: int = 1,
+        timeout_ms: int,
+        trace: str = "",
     ) -> "Sequence[Future[Vector]]":
         """Have items computed; one future each, in order.
 
-        A future ends with a vector of length one or an ``EmbedgateError``. Cancelling it
-        withdraws the item, from the replica's queue too.
+        A future ends with a vector of length one or an ``EmbedgateError``. Cancelling it withdraws the item.
 
         Args:
             items: token ids.
             tier: their rank.
-            project_id: whose they are.
-            weight: of the project among those of its tier, from 1.
+            project_id: whose they are, who has ``weight`` (from 1) among those of the tier.
             timeout_ms: after which nobody waits any more.
+            trace: of the request, see ``app.core.tracing``.
 
         Raises:
             ModelProvisioning: no replica is ready.

@@ -29,6 +29,7 @@ class QueuedItem:
         owner: whoever is told of the outcome; the queue never looks at it.
         flow: the project that it is of.
         weight: of the project among those of its tier, from 1.
+        trace: of the request, see ``app.core.tracing``.
     """
 
     token_ids: TokenIds
@@ -38,6 +39,7 @@ class QueuedItem:
     owner: object
     flow: str = ""
     weight: int = 1
+    trace: str = ""
     is_queued: bool = field(default=False)
 
     @property

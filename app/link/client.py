@@ -69,6 +69,7 @@ class Waiting:
     weight: int
     deadline_s: float
     future: asyncio.Future[Vector]
+    trace: str = ""
     replica: "Replica | None" = None
     number: int = -1
     sends: int = 0
@@ -231,8 +232,10 @@ class Replica(Frames[FromReplica]):
             waiting.number = number
             self._outstanding[number] = waiting
         groups = [
-            Group(project, tier.value, weight, sum(1 for _ in run))
-            for (project, tier, weight), run in groupby(load, key=lambda w: (w.project_id, w.tier, w.weight))
+            Group(project, tier.value, weight, sum(1 for _ in run), trace)
+            for (project, tier, weight, trace), run in groupby(
+                load, key=lambda w: (w.project_id, w.tier, w.weight, w.trace)
+            )
         ]
         timeouts_ms = np.array([max(0, round((w.deadline_s - now_s) * 1000)) for w in load], "<i4")
         lengths, ids = pack_items([w.token_ids for w in load])

@@ -160,6 +160,7 @@ class GatewayConnection(Frames[FromGateway]):
                 owner=Ticket(self, number),
                 flow=group.project_id,
                 weight=max(1, group.weight),
+                trace=group.trace,
             )
             for number, (array, timeout_ms, group) in enumerate(
                 zip(arrays, timeouts_ms, owners, strict=True), message.first

@@ -17,12 +17,13 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class Group(msgspec.Struct, array_like=True, frozen=True):
-    """Items that follow each other in a :class:`Submit` and are of one project and tier."""
+    """Items that follow each other in a :class:`Submit` and are of one project, tier and traced request."""
 
     project_id: str
     tier: str
     weight: int
     count: int
+    trace: str = ""
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=2):

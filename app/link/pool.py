@@ -99,7 +99,14 @@ class ReplicaPool:
         )
 
     def submit(
-        self, items: Sequence[TokenIds], *, tier: Tier, project_id: str, weight: int = 1, timeout_ms: int
+        self,
+        items: Sequence[TokenIds],
+        *,
+        tier: Tier,
+        project_id: str,
+        weight: int = 1,
+        timeout_ms: int,
+        trace: str = "",
     ) -> list[asyncio.Future[Vector]]:
         """Send items to replicas; one future each, in order.
 
@@ -108,7 +115,7 @@ class ReplicaPool:
         """
         loop = asyncio.get_running_loop()
         deadline_s = self._clock_s() + timeout_ms / 1000
-        waiting = [Waiting(item, tier, project_id, weight, deadline_s, loop.create_future()) for item in items]
+        waiting = [Waiting(item, tier, project_id, weight, deadline_s, loop.create_future(), trace) for item in items]
         self._assign(waiting)
         for one in waiting:
             self._count(one, len(one.token_ids))

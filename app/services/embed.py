@@ -39,7 +39,7 @@ class CacheState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EmbedContext:
-    """Who asks, and through which endpoint. the hold's id and how long it is remembered may be named."""
+    """Who asks, and through which endpoint. The hold's id and how long it is remembered may be named."""
 
     request_id: str
     project: Project
@@ -48,6 +48,7 @@ class EmbedContext:
     tier: Tier
     hold_id: str | None = None
     retain_ms: int | None = None
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +178,7 @@ class EmbedService:
             may_join = True
             while left:
                 remaining_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
-                left = await self._compute_once(
-                    runtime, found, left, context.tier,
-                    project=context.project, timeout_s=remaining_s, may_join=may_join,
-                )  # fmt: skip
+                left = await self._compute_once(runtime, found, left, context, timeout_s=remaining_s, may_join=may_join)
                 may_join = False
         except BaseException:
             await asyncio.shield(hold.release())
@@ -191,13 +189,13 @@ class EmbedService:
         runtime: ModelRuntime,
         found: dict[CacheKey, Vector],
         missing: dict[CacheKey, TokenIds],
-        tier: Tier,
+        context: EmbedContext,
         *,
-        project: Project,
         timeout_s: float,
         may_join: bool,
     ) -> dict[CacheKey, TokenIds]:
         """Compute or join; returns what a joined computation failed to give."""
+        tier, project = context.tier, context.project
         flights: dict[CacheKey, Flight] = {}
         own: dict[CacheKey, TokenIds] = {}
         try:
@@ -216,6 +214,7 @@ class EmbedService:
                 project_id=project.project_id,
                 weight=project.fair_share_weight,
                 timeout_ms=timeout_ms,
+                trace=context.trace,
             )
             for key, future in zip(own, futures, strict=True):
                 flights[key] = self._cache.start(key, tier, future)  # type: ignore[arg-type]

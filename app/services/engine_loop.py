@@ -19,6 +19,7 @@ from app.core.packing import check_norms
 from app.core.ports import Metrics
 from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
+from app.core.tracing import Tracer
 from app.services.step_engine import LoopBounds, Outcomes, StepEngine
 
 logger = logging.getLogger("ray.serve.embedgate")
@@ -40,6 +41,7 @@ class EngineLoop:
         bounds: of a step.
         model_id: for metrics.
         metrics: where steps and queue are reported.
+        tracer: told of steps; None where traces are off.
         clock_s: monotonic clock.
     """
 
@@ -53,6 +55,7 @@ class EngineLoop:
         model_id: str,
         metrics: Metrics,
         clock_s: Callable[[], float],
+        tracer: Tracer | None = None,
     ) -> None:
         self._engine = engine
         self._queue = queue
@@ -62,6 +65,7 @@ class EngineLoop:
         self._bounds = bounds
         self._model_id = model_id
         self._metrics = metrics
+        self._tracer = tracer
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._step_began_s: float | None = None
@@ -271,6 +275,8 @@ class EngineLoop:
         self._metrics.observe(names.STEP_MS, (self._clock_s() - began_s) * 1000, model=model)
         self._metrics.observe(names.STEP_ITEMS, len(step), model=model)
         self._metrics.observe(names.STEP_TOKENS, tokens, model=model)
+        if self._tracer is not None:
+            self._tracer.step(model, step, began_s=began_s, ended_s=self._clock_s())
         # The first item of each tier stands for its tier.
         for item in {item.tier: item for item in reversed(step)}.values():
             self._metrics.observe(names.QUEUE_WAIT_MS, (began_s - item.queued_at_s) * 1000, model=model, tier=item.tier)

@@ -166,6 +166,7 @@ def _services(running: Service) -> Services:
         ping_store=directory.ping,
         admin_token=ADMIN_TOKEN,
         metrics=metrics,
+        tracer=None,
         log_request=lambda line: running.lines.append(dict(line)),
         clock_s=time.perf_counter,
         new_request_id=lambda: f"req_{secrets.token_hex(12)}",

@@ -128,6 +128,15 @@ class LogSettings(Knobs):
     """The file, with requests: file."""
 
 
+class TracingSettings(Knobs):
+    """Traces of requests through gateways and replicas, by OpenTelemetry."""
+
+    otlp_url: str | None = Field(default=None, pattern=r"^https?://.+")
+    """A collector's traces over HTTP, http://collector:4318/v1/traces. Left out: no traces, and no cost."""
+    sample_thousandths: int = Field(default=1000, ge=0, le=1000)
+    """Of requests whose caller has not decided (in a ``traceparent``), how many are recorded."""
+
+
 class TestingSettings(Knobs):
     """For benches and tests alone; the gateway says at its start when any of it is set."""
 
@@ -164,6 +173,8 @@ class Settings(Knobs):
     """Jobs of many requests."""
     log: LogSettings = LogSettings()
     """Request lines."""
+    tracing: TracingSettings = TracingSettings()
+    """Traces."""
     testing: TestingSettings = TestingSettings()
     """Leave it out."""
 
