@@ -19,6 +19,8 @@ from app.core.tracing import NO_TRACE
 
 _CONTEXT = TraceContextTextMapPropagator()
 _HEADERS = (b"traceparent", b"tracestate")
+_DELAY_MS = 1000
+_TIMEOUT_S = 5
 _TOLD = ("request_id", "project_id", "endpoint", "key_id", "model", "tier", "items", "tokens", "cached_tokens",
          "cost_nano_usd", "error_code", "status")  # fmt: skip
 
@@ -37,8 +39,10 @@ class OtelTracer:
         # A caller's decision goes before ours.
         sampler = ParentBased(TraceIdRatioBased(settings.sample_thousandths / 1000))
         resource = Resource.create({"service.name": f"embedgate-{service}"})
-        self._provider = TracerProvider(sampler=sampler, resource=resource)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_url)))
+        # A process that ends does not wait for a collector that is away; its last second may be missing.
+        self._provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=settings.otlp_url, timeout=_TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY_MS))
         self._tracer = self._provider.get_tracer("embedgate")
         self._clock_s = clock_s
 

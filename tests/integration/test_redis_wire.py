@@ -12,6 +12,7 @@ import uvloop
 from redis.exceptions import RedisError
 
 from app.core.errors import DependencyDown
+from app.stores.redis_client import PATIENT_S
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import Script, ScriptPipe
 from tests.ledger.servers import Server, binary_of
@@ -27,7 +28,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
 
 def test_answers_come_back_to_those_who_asked(redis_url: str, run: Callable[..., None]) -> None:
     async def scene() -> None:
-        wire = RedisWire(redis_url)
+        wire = RedisWire(redis_url, timeout_s=PATIENT_S)
         replies = await asyncio.gather(*(wire.call("ECHO", str(n)) for n in range(500)))
         assert replies == [str(n).encode() for n in range(500)]
         assert isinstance(await wire.call("NONSENSE"), RedisError)
