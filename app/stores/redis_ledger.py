@@ -78,24 +78,16 @@ class RedisLedger:
 
     async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
         """Check everything and take the hold; see ``app.core.ledger``. Raises ``DependencyDown``."""
-        args: list[str | int] = [charge.hold_id, charge.amount_nano_usd, charge.tokens, ttl_ms, charge.details]
-        args.append(charge.key_id)
-        args += ["" if budget is None else budget for budget in (terms.monthly_tokens, terms.monthly_nano_usd)]
-        numbers = []
-        for number, quota in enumerate(terms.quotas_in_order(), 1):
-            if quota is not None:
-                numbers.append(number)
-                args += [number, quota.per_minute, quota.burst]
-        reply = await self._pipe.run(self._admit, _hold_keys(project_id), args)
-        levels = [-1] * _BUCKETS
-        for number, level in zip(numbers, reply[3:], strict=False):
-            levels[number - 1] = level
-        state = _STATES.get(reply[0])
-        if state is not None:
-            return Admitted(Receipt(state, reply[1], reply[2]), tuple(levels))
-        reason, number, wait_us = RefusalReason(reply[0].decode()), reply[1], reply[2]
-        bucket = terms.bucket_names(charge.key_id)[number - 1] if number else ""
-        return Refused(Refusal(reason, bucket, wait_us), tuple(levels))
+        reply = await self._pipe.run(self._admit, _hold_keys(project_id), _admit_args(charge, terms, ttl_ms))
+        return _admitted(reply, charge, terms)
+
+    async def admit_all(
+        self, project_id: str, charges: Sequence[Charge], terms: Terms, *, ttl_ms: int
+    ) -> list[Admitted | Refused]:
+        """Do :meth:`admit` for many, in order. After ``DependencyDown`` some may be held, and are found again."""
+        calls = [_admit_args(charge, terms, ttl_ms) for charge in charges]
+        replies = await self._pipe.run_all(self._admit, _hold_keys(project_id), calls)
+        return [_admitted(reply, charge, terms) for reply, charge in zip(replies, charges, strict=True)]
 
     async def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
@@ -107,13 +99,16 @@ class RedisLedger:
             DependencyDown: whether it was ended is unknown.
         """
         args = [hold_id, verb.value, amount_nano_usd, retain_ms or self._retain_ms]
-        reply = await self._pipe.run(self._settle, _hold_keys(project_id), args)
-        state = _STATES.get(reply[0])
-        if state is not None:
-            return Receipt(state, int(reply[1]), int(reply[2]))
-        if reply[0] == b"unknown":
-            return None
-        raise HoldConflict(f"hold {hold_id} is not of {amount_nano_usd} nano-USD: {reply[0].decode()}")
+        return _receipt(await self._pipe.run(self._settle, _hold_keys(project_id), args), hold_id, amount_nano_usd)
+
+    async def settle_all(
+        self, project_id: str, settlements: Sequence[tuple[str, Settlement, int]], *, retain_ms: int | None = None
+    ) -> list[Receipt | None]:
+        """Do :meth:`settle` for many holds, each with its verb and amount, in order."""
+        calls = [[hold_id, verb.value, amount, retain_ms or self._retain_ms] for hold_id, verb, amount in settlements]
+        replies = await self._pipe.run_all(self._settle, _hold_keys(project_id), calls)
+        pairs = zip(replies, settlements, strict=True)
+        return [_receipt(reply, hold_id, amount) for reply, (hold_id, _, amount) in pairs]
 
     async def reap(self, project_id: str, *, limit: int) -> tuple[int, int]:
         """Expire due holds and forget old ended ones, at most ``limit``; how many of each."""
@@ -161,6 +156,38 @@ def read_entry(fields: Mapping[bytes, bytes]) -> Entry:
     kind = next(iter(fields))
     amount, tokens, _, details = fields[b"of"].split(b"|", 3)
     return Entry(kind.decode(), fields[kind].decode(), int(amount), int(tokens), details.decode())
+
+
+def _admit_args(charge: Charge, terms: Terms, ttl_ms: int) -> list[str | int]:
+    args: list[str | int] = [charge.hold_id, charge.amount_nano_usd, charge.tokens, ttl_ms, charge.details]
+    args.append(charge.key_id)
+    args += ["" if budget is None else budget for budget in (terms.monthly_tokens, terms.monthly_nano_usd)]
+    for number, quota in enumerate(terms.quotas_in_order(), 1):
+        if quota is not None:
+            args += [number, quota.per_minute, quota.burst]
+    return args
+
+
+def _admitted(reply: Sequence[Any], charge: Charge, terms: Terms) -> Admitted | Refused:
+    levels = [-1] * _BUCKETS
+    numbers = [number for number, quota in enumerate(terms.quotas_in_order(), 1) if quota is not None]
+    for number, level in zip(numbers, reply[3:], strict=False):
+        levels[number - 1] = level
+    state = _STATES.get(reply[0])
+    if state is not None:
+        return Admitted(Receipt(state, reply[1], reply[2]), tuple(levels))
+    reason, number, wait_us = RefusalReason(reply[0].decode()), reply[1], reply[2]
+    bucket = terms.bucket_names(charge.key_id)[number - 1] if number else ""
+    return Refused(Refusal(reason, bucket, wait_us), tuple(levels))
+
+
+def _receipt(reply: Sequence[Any], hold_id: str, amount_nano_usd: int) -> Receipt | None:
+    state = _STATES.get(reply[0])
+    if state is not None:
+        return Receipt(state, int(reply[1]), int(reply[2]))
+    if reply[0] == b"unknown":
+        return None
+    raise HoldConflict(f"hold {hold_id} is not of {amount_nano_usd} nano-USD: {reply[0].decode()}")
 
 
 def _hold_keys(project_id: str) -> list[str]:

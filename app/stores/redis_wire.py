@@ -60,6 +60,14 @@ class RedisWire:
         async with asyncio.timeout(self._timeout_s):
             return await (await self._connect()).send(command)
 
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Replies of many commands, in order, by one wait. Raises what :meth:`call` raises."""
+        line = self._line
+        if line is None or line.is_lost:
+            async with asyncio.timeout(self._timeout_s):
+                line = await self._connect()
+        return await asyncio.gather(*map(line.send, commands))
+
     def close(self) -> None:
         """Give the connection up."""
         if self._line is not None:

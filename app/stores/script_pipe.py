@@ -63,25 +63,54 @@ class ScriptPipe:
         Raises:
             DependencyDown: Redis did not answer, or with an error; whether the script ran is unknown.
         """
-        if self._away_until_s > 0:
-            now_s = self._clock_s()
-            if now_s < self._away_until_s:
-                raise NotAsked("A dependency of the service does not answer; try again shortly.")
-            self._away_until_s = now_s + _PROBE_PERIOD_S
+        self._probe()
         try:
             reply = await self._wire.call("EVALSHA", script.sha, len(keys), *keys, *args)
-            if isinstance(reply, RedisError) and str(reply).startswith("NOSCRIPT"):
+            if _is_unknown(reply):
                 reply = await self._wire.call("EVAL", script.text, len(keys), *keys, *args)
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until_s = self._clock_s() + _PROBE_PERIOD_S
             raise _away() from error
         self._away_until_s = float("-inf")
+        return self._checked(script, reply)
+
+    async def run_all(self, script: Script, keys: Sequence[str], calls: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Replies of many runs on the same keys, in order, for a fraction of what so many calls cost.
+
+        Raises:
+            DependencyDown: one of them has no reply, or an error; which of them ran is unknown.
+        """
+        self._probe()
+        try:
+            replies = await self._wire.call_all([("EVALSHA", script.sha, len(keys), *keys, *args) for args in calls])
+            unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
+            again = [("EVAL", script.text, len(keys), *keys, *calls[place]) for place in unknown]
+            for place, reply in zip(unknown, await self._wire.call_all(again), strict=True):
+                replies[place] = reply
+        except (RedisError, OSError, TimeoutError) as error:
+            self._away_until_s = self._clock_s() + _PROBE_PERIOD_S
+            raise _away() from error
+        self._away_until_s = float("-inf")
+        return [self._checked(script, reply) for reply in replies]
+
+    def _probe(self) -> None:
+        if self._away_until_s > 0:
+            now_s = self._clock_s()
+            if now_s < self._away_until_s:
+                raise NotAsked("A dependency of the service does not answer; try again shortly.")
+            self._away_until_s = now_s + _PROBE_PERIOD_S
+
+    def _checked(self, script: Script, reply: Any) -> Any:
         if isinstance(reply, Exception):
             logger.error("script %s failed: %s", script.name, reply)
             if str(reply).startswith(_NOT_PRIMARY):
                 self._wire.close()  # the next connection may lead to the new primary
             raise _away() from reply
         return reply
+
+
+def _is_unknown(reply: object) -> bool:
+    return isinstance(reply, RedisError) and str(reply).startswith("NOSCRIPT")
 
 
 def _away() -> DependencyDown:

@@ -1,6 +1,7 @@
 """The ledger's own connection: order, loss, patience, and both event loops."""
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -140,3 +141,24 @@ def test_passwords_and_databases(tmp_path: Path, run: Callable[..., None]) -> No
                 await RedisWire(server.url.replace("redis://", "redis://:wrong@")).call("PING")
 
         run(scene())
+
+
+def test_many_runs_of_a_script_share_one_wait(redis_url: str, run: Callable[..., None]) -> None:
+    """Also where the store has forgotten the script; and an error of one is said of all."""
+
+    async def scene() -> None:
+        wire = RedisWire(redis_url, timeout_s=PATIENT_S)
+        pipe = ScriptPipe(wire, clock_s=time.monotonic)
+        text = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+        script = Script("add", text, hashlib.sha1(text.encode()).hexdigest())
+        await wire.call("SCRIPT", "FLUSH")
+        await wire.call("DEL", "sum")
+        sums = [n * (n + 1) // 2 for n in range(1, 101)]
+        assert await pipe.run_all(script, ["sum"], [[n] for n in range(1, 101)]) == sums
+        assert await pipe.run_all(script, ["sum"], []) == []
+        with pytest.raises(DependencyDown):
+            await pipe.run_all(script, ["sum"], [[1], ["no number"], [2]])
+        assert await wire.call("GET", "sum") == b"5053"
+        wire.close()
+
+    run(scene())

@@ -20,8 +20,8 @@ from app.core.directory import Endpoint, ProjectView
 from app.core.embedding_request import EmbeddingRequest
 from app.core.errors import (
     Conflict,
+    EmbedgateError,
     EndpointInactive,
-    HoldConflict,
     PaymentRequired,
 )
 from app.core.ledger_types import HoldState
@@ -151,20 +151,19 @@ class ChunkWork:
         Returns:
             False when somebody ended a hold, which is done only when it is decided what becomes of the chunk.
         """
-        await asyncio.gather(*(self._hold_one(line, money) for line in lines))
+        priced = [(line, line.hold) for line in lines if line.hold is not None]
+        answers = await money.hold_all([hold for _, hold in priced])
+        for (line, _), answer in zip(priced, answers, strict=True):
+            if isinstance(answer, EmbedgateError):
+                line.error = answer
+            else:
+                line.is_held = answer in (HoldState.HELD, HoldState.CAPTURED)
         if any(line.hold is not None and not line.is_held and line.error is None for line in lines):
             return False
         if any(isinstance(line.error, PaymentRequired) for line in lines):
             closed = Closed(self._now_ms(), "unpaid")
             await until_answered(lambda: self._batches.say(lease.ref.project_id, lease.ref.batch_id, closed))
         return True
-
-    async def _hold_one(self, line: ChunkLine, money: BatchMoney) -> None:
-        if line.hold is not None:
-            try:
-                line.is_held = await money.hold(line.hold) in (HoldState.HELD, HoldState.CAPTURED)
-            except (PaymentRequired, HoldConflict) as error:
-                line.error = error
 
     async def _settle(self, lease: ChunkLease, results: ChunkResults, money: BatchMoney) -> None:
         """Charge what succeeded, give the rest back, and have the chunk counted; or nothing of it is charged."""
@@ -185,9 +184,7 @@ class ChunkWork:
             return batch is not None and not batch.is_sealed and lease.chunk not in batch.done_chunks
 
         head = results.head
-        await asyncio.gather(
-            *(money.capture(h, is_wanted=is_wanted) if h.succeeded else money.undo(h.number) for h in head.holds)
-        )
+        await money.charge_all(head.holds, is_wanted=is_wanted)
         done = ChunkDone(
             self._now_ms(),
             lease.chunk,

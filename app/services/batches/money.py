@@ -57,13 +57,43 @@ class BatchMoney:
             PaymentRequired: the project cannot pay for it.
             HoldConflict: it was taken for something else; a bug.
         """
-        charge = self._charge(line)
-        answer = await until_answered(
-            lambda: self._ledger.admit(self._project_id, charge, self._terms, ttl_ms=self._remember_ms)
+        (answer,) = await self.hold_all([line])
+        if isinstance(answer, EmbedgateError):
+            raise answer
+        return answer
+
+    async def hold_all(self, lines: Sequence[LineHold]) -> "list[HoldState | EmbedgateError]":
+        """:meth:`hold` for each of many lines, in order; what it would raise for one stands in its place."""
+        charges = [self._charge(line) for line in lines]
+        answers = await until_answered(
+            lambda: self._ledger.admit_all(self._project_id, charges, self._terms, ttl_ms=self._remember_ms)
         )
-        if isinstance(answer, Refused):
-            raise error_of(answer.refusal, self._terms, charge, Rates(None, None))
-        return answer.receipt.state
+        return [
+            error_of(answer.refusal, self._terms, charge, Rates(None, None))
+            if isinstance(answer, Refused)
+            else answer.receipt.state
+            for charge, answer in zip(charges, answers, strict=True)
+        ]
+
+    async def charge_all(self, lines: Sequence[LineHold], *, is_wanted: Callable[[], Awaitable[bool]]) -> None:
+        """Capture what succeeded and undo the rest.
+
+        Args:
+            lines: of the chunk.
+            is_wanted: see :meth:`capture`.
+        """
+        settlements = [
+            (self._hold_id(line.number), Settlement.CAPTURE, self._amount_nano_usd(line))
+            if line.succeeded
+            else (self._hold_id(line.number), Settlement.UNDELIVERED, 0)
+            for line in lines
+        ]
+        receipts = await until_answered(
+            lambda: self._ledger.settle_all(self._project_id, settlements, retain_ms=self._remember_ms)
+        )
+        for line, receipt in zip(lines, receipts, strict=True):
+            if line.succeeded and (receipt is None or receipt.state is not HoldState.CAPTURED):
+                await self.capture(line, is_wanted=is_wanted)
 
     async def capture(self, line: LineHold, *, is_wanted: Callable[[], Awaitable[bool]]) -> None:
         """Charge a line that succeeded. One that the store forgot when it crashed is held and charged again.
@@ -114,13 +144,15 @@ class BatchMoney:
     def _hold_id(self, number: int) -> str:
         return f"{self._batch.batch_id}:{number}"
 
+    def _amount_nano_usd(self, line: LineHold) -> int:
+        return cost_nano_usd(
+            line.tokens,
+            price_nano_usd_per_mtok=self._batch.price_nano_usd_per_mtok,
+            multiplier_thousandths=self._batch.multiplier_thousandths,
+        )
+
     def _charge(self, line: LineHold) -> Charge:
         batch = self._batch
-        amount = cost_nano_usd(
-            line.tokens,
-            price_nano_usd_per_mtok=batch.price_nano_usd_per_mtok,
-            multiplier_thousandths=batch.multiplier_thousandths,
-        )
         details = {
             "request_id": f"req_{line_digest(batch.batch_id, line.number)}",
             "endpoint": batch.endpoint_slug,
@@ -133,4 +165,5 @@ class BatchMoney:
             "batch_id": batch.batch_id,
             "line": line.number,
         }
-        return Charge(self._hold_id(line.number), amount, line.tokens, batch.key_id, orjson.dumps(details).decode())
+        told = orjson.dumps(details).decode()
+        return Charge(self._hold_id(line.number), self._amount_nano_usd(line), line.tokens, batch.key_id, told)

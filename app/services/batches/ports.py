@@ -132,8 +132,15 @@ class LineCodec(Protocol):
 class BatchLedger(Protocol):
     """The part of the ledger that batches use, and one thing more. Every method may raise ``DependencyDown``."""
 
-    async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
-        """See ``Ledger``."""
+    async def admit_all(
+        self, project_id: str, charges: Sequence[Charge], terms: Terms, *, ttl_ms: int
+    ) -> Sequence[Admitted | Refused]:
+        """``admit`` for each of many, in order; ``DependencyDown`` says nothing of any of them."""
+
+    async def settle_all(
+        self, project_id: str, settlements: Sequence[tuple[str, Settlement, int]], *, retain_ms: int | None = None
+    ) -> Sequence[Receipt | None]:
+        """``settle`` for each of many holds, named with verb and amount, in order."""
 
     async def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
