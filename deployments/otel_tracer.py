@@ -1,6 +1,10 @@
 """Traces by OpenTelemetry, told by OTLP over HTTP in the background. Imported where ``tracing.otlp_url`` is set."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from time import time_ns
 
 from opentelemetry import trace
@@ -17,9 +21,14 @@ from app.core.settings.application import TracingSettings
 from app.core.tier_queue import QueuedItem
 from app.core.tracing import NO_TRACE
 
+logger = logging.getLogger("ray.serve.embedgate")
+
 _CONTEXT = TraceContextTextMapPropagator()
 _HEADERS = (b"traceparent", b"tracestate")
 _DELAY_MS = 1000
+_MOST_STEPS = 100
+"""That wait to be told of; more are left out."""
+
 _TIMEOUT_S = 5
 _TOLD = ("request_id", "project_id", "endpoint", "key_id", "model", "tier", "items", "tokens", "cached_tokens",
          "cost_nano_usd", "error_code", "status")  # fmt: skip
@@ -36,8 +45,8 @@ class OtelTracer:
 
     def __init__(self, settings: TracingSettings, *, service: str, clock_s: Callable[[], float]) -> None:
         assert settings.otlp_url is not None, "without a collector there is no tracer"
-        # A caller's decision goes before ours.
-        sampler = ParentBased(TraceIdRatioBased(settings.sample_thousandths / 1000))
+        ours = TraceIdRatioBased(settings.sample_thousandths / 1000)
+        sampler = ParentBased(ours) if settings.follow_callers else ours
         resource = Resource.create({"service.name": f"embedgate-{service}"})
         # A process that ends does not wait for a collector that is away; its last second may be missing.
         self._provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
@@ -45,24 +54,39 @@ class OtelTracer:
         self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY_MS))
         self._tracer = self._provider.get_tracer("embedgate")
         self._clock_s = clock_s
+        self._steps: SimpleQueue[_Step | None] = SimpleQueue()
+        self._teller = Thread(target=self._tell_steps, name="traces", daemon=True)
+        self._teller.start()
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> "OtelRequestTrace":
-        """A request came; what its caller says of its trace is gone by, unless it is malformed."""
+        """A request came, as part of its caller's trace where that is named."""
         carried = {name.decode(): value.decode("latin-1") for name, value in headers if name in _HEADERS}
         parent = _CONTEXT.extract(carried) if carried else Context()
         return OtelRequestTrace(self, self._tracer.start_span("request", parent, kind=SpanKind.SERVER))
 
     def step(self, model_id: str, items: Sequence[QueuedItem], *, began_s: float, ended_s: float) -> None:
+        """Leave it to a thread of the tracer's: an engine must not wait for its own report."""
+        traced = [item for item in items if item.trace]
+        if traced and self._steps.qsize() < _MOST_STEPS:
+            self._steps.put(_Step(model_id, traced, len(items), began_s, ended_s))
+
+    def _tell_steps(self) -> None:
+        while (step := self._steps.get()) is not None:
+            try:
+                self._tell_step(step)
+            except Exception:
+                logger.exception("an engine step could not be traced")
+
+    def _tell_step(self, step: "_Step") -> None:
         """A span for the wait and one for the step, of each traced request that had items in it."""
         own: dict[str, list[QueuedItem]] = {}
-        for item in items:
-            if item.trace:
-                own.setdefault(item.trace, []).append(item)
+        for item in step.traced:
+            own.setdefault(item.trace, []).append(item)
         for context, part in own.items():
             parent = _CONTEXT.extract({"traceparent": context})
-            facts: dict[str, str | int] = {"model": model_id, "items": len(part), "step_items": len(items)}
-            self.span("queue", parent, min(item.queued_at_s for item in part), began_s, facts)
-            self.span("step", parent, began_s, ended_s, facts)
+            facts: dict[str, str | int] = {"model": step.model_id, "items": len(part), "step_items": step.items}
+            self.span("queue", parent, min(item.queued_at_s for item in part), step.began_s, facts)
+            self.span("step", parent, step.began_s, step.ended_s, facts)
 
     def span(
         self, name: str, parent: Context, began_s: float, ended_s: float, facts: Mapping[str, str | int] | None = None
@@ -77,7 +101,18 @@ class OtelTracer:
 
     def close(self) -> None:
         """Tell what is left."""
+        self._steps.put(None)
+        self._teller.join(_TIMEOUT_S)
         self._provider.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    model_id: str
+    traced: Sequence[QueuedItem]
+    items: int
+    began_s: float
+    ended_s: float
 
 
 class OtelRequestTrace:

@@ -1,25 +1,37 @@
-"""Puts models into the image: ``fetch-models.py BAAI/bge-base-en-v1.5@a5beb1e… …``, each by its commit."""
+"""Puts models into the image, each by its commit: ``fetch-models.py owner/name@commit … [--tokenizers …]``."""
 
+import argparse
 import os
 import re
 import sys
 from pathlib import Path
 
-_PINNED = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
+_PINNED = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+_SMALL = ["*.json", "*.txt", "*/*.json"]
+_WEIGHTS = ["*.safetensors"]
 
 
 def main() -> None:
     """Fetch each model; a name without a commit is refused, as a push to the hub would change vectors."""
-    models = sys.argv[1:]
-    wrong = [model for model in models if not _PINNED.fullmatch(model)]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--tokenizers", nargs="*", default=[], help="models without their weights")
+    given = parser.parse_args()
+    wrong = [model for model in (*given.models, *given.tokenizers) if not _PINNED.fullmatch(model)]
     if wrong:
         sys.exit(f"each model is owner/name@commit, with all 40 digits: {', '.join(wrong)}")
     Path(os.environ["HF_HOME"]).mkdir(parents=True, exist_ok=True)
-    for model in models:
-        from huggingface_hub import snapshot_download
+    for model in given.models:
+        _fetch(model, [*_SMALL, *_WEIGHTS])
+    for model in given.tokenizers:
+        _fetch(model, _SMALL)
 
-        name, _, revision = model.partition("@")
-        snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors", "1_Pooling/*"])
+
+def _fetch(model: str, patterns: list[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = model.partition("@")
+    snapshot_download(name, revision=revision, allow_patterns=patterns)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from app.stores.redis_wire import Argument, RedisWire
 logger = logging.getLogger("ray.serve.embedgate")
 
 _PROBE_PERIOD_S = 0.1
-_NOT_PRIMARY = ("READONLY", "LOADING", "MASTERDOWN")
+_NOT_PRIMARY = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS")
 _INCLUDE = re.compile(r"^ *-- include (\w+)\n", re.MULTILINE)
 
 

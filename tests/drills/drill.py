@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.drills.house import PRICE_NANO_USD_PER_MTOK, House, wait
+from tests.drills.house import MODEL, PRICE_NANO_USD_PER_MTOK, House, wait
 from tests.drills.traffic import Traffic
 
 _CALM_S = 3.0
@@ -50,7 +50,7 @@ class Report:
 def hold(drill: Drill, house: House) -> Report:
     """Run a drill under traffic and judge it."""
     before = house.captured_nano_usd()
-    with Traffic(house.url, house.api_key, "embed") as traffic:
+    with Traffic(house.url, house.api_key, MODEL) as traffic:
         time.sleep(_CALM_S)
         began_s = time.monotonic()
         failure = ""

@@ -57,6 +57,14 @@ class House:
     api_key: str = ""
 
     def __enter__(self) -> "House":
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _build(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self.files = self.home / "files"
         self.files.mkdir()
@@ -73,6 +81,7 @@ class House:
             "EMBEDGATE_ADMIN_TOKEN": self.admin_token,
             "EMBEDGATE_JOURNAL_URL": str(self.files / "journal"),
             "EMBEDGATE_FILES_URL": str(self.files / "files"),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",  # several nodes on one address
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "30",
@@ -84,7 +93,6 @@ class House:
             self.start_node(name, cpus)
         self.deploy()
         self._make_project()
-        return self
 
     def __exit__(self, *_: object) -> None:
         for process in processes_of(self.home):

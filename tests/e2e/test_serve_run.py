@@ -31,7 +31,7 @@ def test_the_same_application_is_deployed(tmp_path: Path) -> None:
     variables = f"{{REDIS_URL: '{store.url}', EMBEDGATE_ADMIN_TOKEN: {TOKEN}}}"
     collector = Collector()
     text = (ROOT / "configs/serve.yaml").read_text().replace("port: 8000", f"port: {port}")
-    text += f"      tracing:\n        otlp_url: {collector.url}\n"
+    text += f"      tracing:\n        otlp_url: {collector.url}\n        follow_callers: true\n"
     config.write_text(text.replace("    args:\n", f"    runtime_env: {{env_vars: {variables}}}\n    args:\n"))
     assert check_file(config) == []
     mark = secrets.token_hex(8)

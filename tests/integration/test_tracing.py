@@ -23,8 +23,8 @@ def collector() -> Iterator[Collector]:
     running.close()
 
 
-def tracer(collector: Collector, *, thousandths: int = 1000) -> OtelTracer:
-    settings = TracingSettings(otlp_url=collector.url, sample_thousandths=thousandths)
+def tracer(collector: Collector, *, thousandths: int = 1000, follow: bool = True) -> OtelTracer:
+    settings = TracingSettings(otlp_url=collector.url, sample_thousandths=thousandths, follow_callers=follow)
     return OtelTracer(settings, service="gateway", clock_s=time.monotonic)
 
 
@@ -88,6 +88,24 @@ def test_so_many_of_those_who_have_not_decided(collector: Collector) -> None:
     assert own.begin([]).context == ""
     assert own.begin(headers("01")).context != ""
     assert own.begin([(b"traceparent", b"00-nonsense")]).context == ""
+    own.close()
+
+
+def test_callers_decide_only_where_they_may(collector: Collector) -> None:
+    own = tracer(collector, thousandths=0, follow=False)
+    assert own.begin(headers("01")).context == ""
+    own.close()
+    own = tracer(collector, follow=False)
+    assert own.begin(headers("00")).context.startswith(f"00-{TRACE}-")
+    own.close()
+
+
+def test_an_engine_does_not_wait_for_its_report(collector: Collector) -> None:
+    own = tracer(collector)
+    items = [item(own.begin([]).context, waited_s=0.1) for _ in range(512)]
+    began_s = time.monotonic()
+    own.step("m", items, began_s=began_s, ended_s=began_s)
+    assert time.monotonic() - began_s < 0.01
     own.close()
 
 

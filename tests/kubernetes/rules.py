@@ -197,8 +197,14 @@ def _network(objects: Sequence[Object]) -> Iterator[str]:
     for source, target, port in needed:
         if not _may(policies, by_owner[source], by_owner[target], port):
             yield f"{source} cannot reach {target} at port {port}"
-    refused = [("redis-cache", "redis-ledger", 6379), ("embedgate-ledger-verify", "gateway", 8000),
-               ("gateway", "redis-gcs", 6379), ("redis-gcs", "redis-ledger", 6379)]  # fmt: skip
+    refused = [
+        ("head", "redis-ledger", 6379),
+        ("embedder", "redis-ledger", 6379),
+        ("redis-cache", "redis-ledger", 6379),
+        ("redis-gcs", "redis-ledger", 6379),
+        ("embedgate-ledger-verify", "gateway", 8000),
+        ("gateway", "redis-gcs", 6379),
+    ]
     for source, target, port in refused:
         if _may(policies, by_owner[source], by_owner[target], port):
             yield f"{source} can reach {target} at port {port}"
@@ -277,7 +283,7 @@ def _confined(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: it may run as root"
         if pod.spec.get("securityContext", {}).get("seccompProfile", {}).get("type") != "RuntimeDefault":
             yield f"{pod.owner}: no seccomp profile"
-        if pod.owner != "head" and pod.spec.get("automountServiceAccountToken") is not False:
+        if pod.spec.get("automountServiceAccountToken") is not False:
             yield f"{pod.owner}: it gets a token for the API server"
         for one in pod.spec["containers"]:
             context = one.get("securityContext", {})

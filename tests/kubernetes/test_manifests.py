@@ -1,5 +1,8 @@
 """The overlays are right, as far as that can be told without a cluster."""
 
+import re
+import secrets
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -47,3 +50,13 @@ def test_the_administration_has_no_route_from_outside() -> None:
     paths = [match["path"]["value"] for rule in route["spec"]["rules"] for match in rule["matches"]]
     assert paths
     assert not any("/admin/v1/projects".startswith(path) for path in paths)
+
+
+def test_tenants_paths_have_a_route() -> None:
+    (route,) = of_kind(example("gateway-tls.yaml"), "HTTPRoute")
+    matches = [match["path"] for rule in route["spec"]["rules"] for match in rule["matches"]]
+    expressions = [match["value"] for match in matches if match["type"] == "RegularExpression"]
+    prefixes = tuple(match["value"] for match in matches if match["type"] == "PathPrefix")
+    for path in ("/v1/embeddings", "/v1/files", f"/proj_{secrets.token_hex(12)}/embed/v1/embeddings"):
+        assert path.startswith(prefixes) or any(re.fullmatch(one, path) for one in expressions), path
+    assert not any(re.fullmatch(one, "/admin/v1/projects") for one in expressions)

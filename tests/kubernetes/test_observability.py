@@ -16,8 +16,8 @@ from tests.kubernetes.manifests import K8S, load
 _NAME = re.compile(r"\b((?:ray_)?embedgate_[a-z0-9_]+|kube_[a-z_]+)\b")
 _SELECTED = re.compile(r"\b(ray_embedgate_[a-z0-9_]+)\{([^}]*)\}")
 _BY = re.compile(r"\bby \(([^)]*)\)")
-_OF_OTHERS = {"kube_job_status_failed"}
-_ADDED = {"le", "job_name"}
+_OF_OTHERS = {"kube_cronjob_status_last_successful_time"}
+_ADDED = {"le"}
 
 
 def exported() -> dict[str, set[str]]:

@@ -103,7 +103,7 @@ MISTAKES: Mapping[str, tuple[Mistake, str]] = {
         lambda o: named(o, "NetworkPolicy", "redis-ledger")["spec"]["ingress"][0]["from"].append({"podSelector": {}}),
         "lets everybody in"),
     "gateways cut off from the ledger": (
-        lambda o: named(o, "NetworkPolicy", "ray")["spec"]["egress"].pop(1), "cannot reach redis-ledger"),
+        lambda o: named(o, "NetworkPolicy", "stores")["spec"]["egress"].pop(0), "cannot reach redis-ledger"),
     "killed while it drains": (
         lambda o: _group(o, "gateway")["template"]["spec"].update(terminationGracePeriodSeconds=30), "while it drains"),
     "a hook that ends Ray first": (

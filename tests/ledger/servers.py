@@ -114,7 +114,7 @@ class Group:
         return f"redis+sentinel://{hosts}/0?group={self.NAME}"
 
     def __enter__(self) -> "Group":
-        cautious = ("--min-replicas-max-lag", "1", "--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
+        cautious = ("--min-replicas-max-lag", "5", "--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
         self.primary = Server(self._binary, self._folder / "primary", *cautious, way_to=self._way_to)
         of_primary = ("--replicaof", f"127.0.0.1 {self.primary.known_port}")
         self.replica = Server(self._binary, self._folder / "replica", *cautious, *of_primary, way_to=self._way_to)

@@ -133,8 +133,11 @@ class TracingSettings(Knobs):
 
     otlp_url: str | None = Field(default=None, pattern=r"^https?://.+")
     """A collector's traces over HTTP, http://collector:4318/v1/traces. Left out: no traces, and no cost."""
-    sample_thousandths: int = Field(default=1000, ge=0, le=1000)
-    """Of requests whose caller has not decided (in a ``traceparent``), how many are recorded."""
+    sample_thousandths: int = Field(default=10, ge=0, le=1000)
+    """How many of a thousand requests are recorded."""
+    follow_callers: bool = False
+    """Record what a caller's ``traceparent`` says is recorded, and nothing that it says is not. For callers who are
+    trusted with that: each may then fill the collector."""
 
 
 class TestingSettings(Knobs):

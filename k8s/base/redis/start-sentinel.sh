@@ -1,34 +1,34 @@
 #!/bin/sh
-# Starts the Sentinel beside a server of the ledger's group. It asks its peers first, so that one that is restarted
-# after a failover does not name the old primary.
-# Needs what start-server.sh needs.
+# Starts the Sentinel beside a server of the ledger's group. What it learned is kept on the pod's disk, its epoch above all; only
+# the password is written anew. Needs what start-server.sh needs.
 set -eu
 : "${DATA:=/data}" "${PORT:=6379}" "${SENTINEL_PORT:=26379}" "${PROGRAMS:=valkey}"
 base=${POD_NAME%-*}
 own=$POD_NAME.$DOMAIN
-primary=
-for number in 0 1 2; do
-  [ "$base-$number" = "$POD_NAME" ] && continue
-  primary=$(REDISCLI_AUTH=$PASSWORD VALKEYCLI_AUTH=$PASSWORD timeout 3 "$PROGRAMS-cli" -h "$base-$number.$DOMAIN" -p "$SENTINEL_PORT" \
-    sentinel get-master-addr-by-name "$GROUP" 2>/dev/null | head -n 1) || primary=
-  [ -z "$primary" ] || break
-done
-: "${primary:=$base-0.$DOMAIN}"
 umask 077
-cat >"$DATA/sentinel.conf" <<CONF
+mkdir -p "$DATA/sentinel"
+conf=$DATA/sentinel/sentinel.conf
+if [ -f "$conf" ]; then
+  sed -e '/^requirepass /d' -e '/^sentinel sentinel-pass /d' -e '/^sentinel auth-pass /d' "$conf" >"$conf.new"
+else
+  cat >"$conf.new" <<CONF
 port $SENTINEL_PORT
-dir $DATA
+dir $DATA/sentinel
 protected-mode no
-requirepass $PASSWORD
-sentinel sentinel-pass $PASSWORD
 sentinel resolve-hostnames yes
 sentinel announce-hostnames yes
 sentinel announce-ip $own
 sentinel announce-port $SENTINEL_PORT
-sentinel monitor $GROUP $primary $PORT 2
-sentinel auth-pass $GROUP $PASSWORD
+sentinel monitor $GROUP $base-0.$DOMAIN $PORT 2
 sentinel down-after-milliseconds $GROUP 3000
 sentinel failover-timeout $GROUP 15000
 sentinel parallel-syncs $GROUP 1
 CONF
-exec "$PROGRAMS-server" "$DATA/sentinel.conf" --sentinel
+fi
+cat >>"$conf.new" <<CONF
+requirepass "$PASSWORD"
+sentinel sentinel-pass "$PASSWORD"
+sentinel auth-pass $GROUP "$PASSWORD"
+CONF
+mv "$conf.new" "$conf"
+exec "$PROGRAMS-server" "$conf" --sentinel
