@@ -125,12 +125,14 @@ def _scale_embedders(replicas: EmbedderReplicaSettings) -> dict[str, Any]:
 
 
 def _scale(replicas: ReplicaSettings, how: dict[str, Any]) -> dict[str, Any]:
-    rollout = {"max_surge_percent": replicas.surge_percent}
+    placed = {"max_surge_percent": replicas.surge_percent}
+    if replicas.max_per_node is not None:
+        placed["max_replicas_per_node"] = replicas.max_per_node
     if replicas.min == replicas.max:
-        return {"num_replicas": replicas.max, **rollout}
+        return {"num_replicas": replicas.max, **placed}
     bounds = {"min_replicas": replicas.min, "max_replicas": replicas.max}
     delays = {"upscale_delay_s": replicas.upscale_delay_s, "downscale_delay_s": replicas.downscale_delay_s}
-    return {"autoscaling_config": {**bounds, **delays, **how}, **rollout}
+    return {"autoscaling_config": {**bounds, **delays, **how}, **placed}
 
 
 def engine_environment(model: ModelSettings) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.drills.house import MODEL, PRICE_NANO_USD_PER_MTOK, House, wait
+from tests.drills.skip import Skip
 from tests.drills.traffic import Traffic
 
 _CALM_S = 3.0
@@ -56,8 +57,10 @@ def hold(drill: Drill, house: House) -> Report:
         failure = ""
         try:
             drill.run(house)
-        except AssertionError as error:
-            failure = str(error)
+        except Skip:
+            raise
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
         recovery_s = time.monotonic() - began_s
         time.sleep(_CALM_S)
     wait(house.store.is_whole, "the store has a primary and a replica", within_s=60)

@@ -1,4 +1,4 @@
-"""A cluster on one machine: a head, two nodes for gateways, two for embedders, and a store behind Sentinels.
+"""A cluster on one machine: a head, two nodes for gateways, three for embedders, and a store behind Sentinels.
 
 Each node is a ``ray start`` of its own, with processes and a log of its own, so that a whole one can be killed. The
 application is deployed by ``serve deploy``, as an operator does it.
@@ -31,7 +31,7 @@ from tests.stack import ROOT, free_port
 
 MODEL = "all-MiniLM-L6-v2"
 PRICE_NANO_USD_PER_MTOK = 20_000_000
-NODES = {"gateway-a": 2, "gateway-b": 2, "embedder-a": 2, "embedder-b": 2}
+NODES = {"gateway-a": 2, "gateway-b": 2, "embedder-a": 2, "embedder-b": 2, "embedder-c": 2}
 _ACTORS = "ray::ServeReplica:embedgate:"
 
 
@@ -73,7 +73,9 @@ class House:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", self.files], check=True)
         self._gcs_port, self._dashboard_port = free_port(), free_port()
         self.link = SlowLink()
-        self.store = Group(binary_of("valkey"), self.home / "store", down_after_ms=2500, way_to=self.link.open)
+        self.store = Group(
+            binary_of("valkey"), self.home / "store", replicas=2, down_after_ms=2500, way_to=self.link.open
+        )
         self.store.__enter__()
         self.environment = {
             **environment_of(self.home),
@@ -145,7 +147,9 @@ class House:
     def kill_node(self, name: str) -> None:
         """``kill -9`` of all that a node runs, at once."""
         own = self.nodes.pop(name)
-        victims = [own, *own.children(recursive=True), *self._marked(name)]
+        victims = [own, *self._marked(name)]
+        with contextlib.suppress(psutil.Error):
+            victims += own.children(recursive=True)
         for victim in victims:
             with contextlib.suppress(psutil.Error):
                 victim.kill()
@@ -162,6 +166,10 @@ class House:
         took_s = time.monotonic() - began_s
         self.kill_node(name)
         return took_s
+
+    def node_of(self, replica: psutil.Process) -> str:
+        """The node that a replica runs on."""
+        return replica.environ()["EMBEDGATE_NODE"]
 
     def _marked(self, name: str) -> list[psutil.Process]:
         found = []
@@ -205,9 +213,10 @@ class House:
         arguments["batches"] = {"node_labels": gateway, "num_cpus": 0.25}
         (model,) = arguments["models"]
         model |= {"node_labels": embedder, "num_cpus": 0.5}
+        model["replicas"] = {"min": 2, "max": 2, "max_per_node": 1}
         model["engine"] |= {"cpu_threads": 1, "hang_after_s": 5}
         if changes.get("second_model"):
-            arguments["models"].append({**model, "id": "second", "replicas": {"min": 1, "max": 1}})
+            arguments["models"].append({**model, "id": "second", "replicas": {"min": 1, "max": 1, "max_per_node": 1}})
         return dict(document)
 
     def deploy(self, **changes: Any) -> float:
@@ -304,11 +313,11 @@ class House:
 
 
 def environment_with_shifted_clock(folder: Path, seconds: int) -> dict[str, str] | None:
-    """Environment of processes whose wall clock is off; None where there is no C compiler."""
+    """Environment of a node whose workers' wall clock is off; None where there is no C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
     library = folder / "shifted_clock.so"
     source = ROOT / "tests/ledger/shifted_clock.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, source], check=True)
-    return {"LD_PRELOAD": os.pathsep.join([str(library)]), "CLOCK_SHIFT_S": str(seconds)}
+    return {"LD_PRELOAD": str(library), "CLOCK_SHIFT_S": str(seconds), "CLOCK_SHIFT_IN": "default_worker.py"}

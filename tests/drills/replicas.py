@@ -30,16 +30,18 @@ def engine_hangs(house: House) -> None:
 
 
 def node_killed(house: House) -> None:
-    house.kill_node("embedder-b")
+    name = house.node_of(house.replicas("Embedder")[-1])
+    house.kill_node(name)
     time.sleep(5)
-    house.start_node("embedder-b", NODES["embedder-b"])
+    house.start_node(name, NODES[name])
     house.wait_until_healthy(within_s=120)
 
 
 def node_drained(house: House) -> None:
     """As Kubernetes takes a pod away: SIGTERM, and time."""
-    house.drain_node("embedder-b")
-    house.start_node("embedder-b", NODES["embedder-b"])
+    name = house.node_of(house.replicas("Embedder")[-1])
+    house.drain_node(name)
+    house.start_node(name, NODES[name])
     house.wait_until_healthy(within_s=120)
 
 

@@ -54,9 +54,10 @@ async def test_a_failover_is_followed(group: Group, how: str) -> None:
         await asyncio.sleep(0.05)
     assert all(answered.values()), answered
     assert await client.get("a") == b"1"
-    assert group.replica.raw.info("replication")["role"] == "master"
-    assert group.replica.raw.get("b") == b"2"
-    assert group.replica.raw.get("c") == b"3"
+    (replica,) = group.replicas
+    assert replica.raw.info("replication")["role"] == "master"
+    assert replica.raw.get("b") == b"2"
+    assert replica.raw.get("c") == b"3"
 
 
 async def test_no_sentinel_answers() -> None:

@@ -94,16 +94,23 @@ class Server:
 
 
 class Group:
-    """A primary, a replica that follows it, and three Sentinels that watch over them."""
+    """A primary, replicas that follow it, and three Sentinels that watch over them."""
 
     NAME = "ledger"
 
     def __init__(
-        self, binary: str, folder: Path, *, down_after_ms: int = 1000, way_to: Callable[[int], int] = int
+        self,
+        binary: str,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        down_after_ms: int = 1000,
+        way_to: Callable[[int], int] = int,
     ) -> None:
         """``way_to`` gives the port under which others know a server's."""
         self._binary = binary
         self._folder = folder
+        self._replicas = replicas
         self._down_after_ms = down_after_ms
         self._way_to = way_to
         self._sentinels: list[tuple[int, subprocess.Popen[bytes]]] = []
@@ -114,13 +121,17 @@ class Group:
         return f"redis+sentinel://{hosts}/0?group={self.NAME}"
 
     def __enter__(self) -> "Group":
-        cautious = ("--min-replicas-max-lag", "5", "--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
+        # One of two that is left alone must still take writes.
+        cautious = ("--min-replicas-to-write", str(self._replicas - 1), "--min-replicas-max-lag", "5")
+        cautious += ("--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0")
         self.primary = Server(self._binary, self._folder / "primary", *cautious, way_to=self._way_to)
         of_primary = ("--replicaof", f"127.0.0.1 {self.primary.known_port}")
-        self.replica = Server(self._binary, self._folder / "replica", *cautious, *of_primary, way_to=self._way_to)
-        _wait(lambda: self.replica.raw.info("replication").get("master_link_status") == "up", "the replica follows")
-        self.primary.raw.config_set("min-replicas-to-write", 1)
-        self.replica.raw.config_set("min-replicas-to-write", 0)
+        self.replicas = [
+            Server(self._binary, self._folder / f"replica-{n}", *cautious, *of_primary, way_to=self._way_to)
+            for n in range(self._replicas)
+        ]
+        for one in self.replicas:
+            _wait(lambda one=one: one.raw.info("replication").get("master_link_status") == "up", "the replica follows")
         for number in range(3):
             self._sentinels.append(self._sentinel(number))
         for port, _ in self._sentinels:
@@ -131,7 +142,7 @@ class Group:
         for _, process in self._sentinels:
             process.kill()
             process.wait(10)
-        for server in (self.primary, self.replica):
+        for server in (self.primary, *self.replicas):
             if server.process.poll() is None:
                 server.__exit__()
 
@@ -139,16 +150,17 @@ class Group:
         """The primary that Sentinels know."""
         for port, _ in self._sentinels:
             _, known_port = redis.Redis(port=port).sentinel_get_master_addr_by_name(self.NAME)
-            return self.primary if known_port == self.primary.known_port else self.replica
+            return next(one for one in (self.primary, *self.replicas) if one.known_port == known_port)
         raise AssertionError("there is no Sentinel")
 
     def is_whole(self) -> bool:
-        """Whether there is a primary that is well, with a replica that follows it."""
+        """Whether there is a primary that is well, with all others following it."""
         try:
             found = self.current().raw.info("replication")
         except redis.RedisError:
             return False
-        return found["role"] == "master" and found["min_slaves_good_slaves"] == 1
+        lines = [name for name, value in found.items() if name.startswith("slave") and isinstance(value, dict)]
+        return found["role"] == "master" and len(lines) == self._replicas
 
     def _sentinel(self, number: int) -> "tuple[int, subprocess.Popen[bytes]]":
         port = free_port()
@@ -166,7 +178,7 @@ class Group:
             state = redis.Redis(port=port).sentinel_masters()[self.NAME]
         except redis.RedisError:
             return False
-        return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2
+        return state["num-slaves"] == self._replicas and state["num-other-sentinels"] == 2
 
 
 def _wait(holds: Callable[[], bool], what: str, *, within_s: float = 20) -> None:

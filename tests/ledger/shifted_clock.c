@@ -1,14 +1,31 @@
-/* A process whose wall clock is off by CLOCK_SHIFT_S seconds; preloaded into a server by the tests. */
+/* A process whose wall clock is off by CLOCK_SHIFT_S seconds; preloaded into a server by the tests. With CLOCK_SHIFT_IN only
+   those processes whose command line has that word. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
+static int is_meant(void) {
+  static int known = -1;
+  const char *word = getenv("CLOCK_SHIFT_IN");
+  if (!word) return 1;
+  if (known < 0) {
+    char line[65536];
+    int file = open("/proc/self/cmdline", O_RDONLY);
+    ssize_t length = file < 0 ? 0 : read(file, line, sizeof line);
+    if (file >= 0) close(file);
+    known = length > 0 && memmem(line, (size_t)length, word, strlen(word)) != NULL;
+  }
+  return known;
+}
+
 static long shift(void) {
   const char *text = getenv("CLOCK_SHIFT_S");
-  return text ? atol(text) : 0;
+  return text && is_meant() ? atol(text) : 0;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -73,10 +73,13 @@ def test_replicas_go_where_they_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_rollout_starts_new_replicas_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://ledger:6379/0")
     given = arguments("serve.yaml")
-    given["models"][0]["replicas"]["surge_percent"] = 0
+    given["models"][0]["replicas"] |= {"surge_percent": 0, "max_per_node": 1}
     found = deployments_of(build(given))
     assert found["Gateway"]._deployment_config.max_surge_percent == 25
-    assert found["Embedder-all-MiniLM-L6-v2"]._deployment_config.max_surge_percent == 0
+    embedder = found["Embedder-all-MiniLM-L6-v2"]
+    assert embedder._deployment_config.max_surge_percent == 0
+    assert embedder._replica_config.max_replicas_per_node == 1
+    assert found["Gateway"]._replica_config.max_replicas_per_node is None
 
 
 def test_cpu_engines_get_all_cores_unless_told_otherwise() -> None:

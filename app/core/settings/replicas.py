@@ -18,6 +18,8 @@ class ReplicaSettings(Knobs):
     """How long the load must last before replicas are added."""
     downscale_delay_s: float = Field(default=300, ge=0)
     """How long the calm must last before replicas are taken away."""
+    max_per_node: int | None = Field(default=None, ge=1, le=100)
+    """Replicas on one node, at most, so that a node that dies does not take all of them. Leave room for a rollout's."""
     surge_percent: int = Field(default=25, ge=0, le=100)
     """New replicas that a rollout starts before old ones stop, in percent of all, at least one. Where the cluster has
     no room for them the rollout waits; 0 stops old ones first."""
