@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import openai
 import psutil
+from ray._common.utils import get_ray_address_file
 from ruamel.yaml import YAML
 
 from app.stores.redis_ledger import account_key
@@ -53,6 +54,7 @@ class House:
     admin_token: str = field(default_factory=lambda: secrets.token_hex(16))
     environment: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, psutil.Process] = field(default_factory=dict)
+    _gcs_port: int = field(default_factory=free_port)
     project_id: str = ""
     api_key: str = ""
 
@@ -71,7 +73,7 @@ class House:
         self.has_own_disk = os.geteuid() == 0
         if self.has_own_disk:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", self.files], check=True)
-        self._gcs_port, self._dashboard_port = free_port(), free_port()
+        self._dashboard_port = free_port()
         self.link = SlowLink()
         self.store = Group(
             binary_of("valkey"), self.home / "store", replicas=2, down_after_ms=2500, way_to=self.link.open
@@ -101,11 +103,18 @@ class House:
             with contextlib.suppress(psutil.Error):
                 process.resume()
         end_all(self.home)
+        self._forget_cluster()
         self.store.__exit__()
         self._gcs_store.__exit__()
         self.link.close()
         if self.has_own_disk:
             subprocess.run(["umount", "-l", self.files], check=False)
+
+    def _forget_cluster(self) -> None:
+        """``ray start`` notes where its cluster is, and whoever starts Ray later would look for it there."""
+        note = Path(get_ray_address_file(None))
+        if note.is_file() and note.read_text().strip().endswith(f":{self._gcs_port}"):
+            note.unlink()
 
     # Nodes
 
