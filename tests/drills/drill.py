@@ -22,7 +22,6 @@ class Drill:
         errors: how many requests may fail; 0 means none.
         gap_s: longest time without an answer to anybody.
         forgotten: whether captures of the last moments may be lost with a primary that dies.
-        p99_ms: most that 99 of 100 answers may take, where that is what the drill is about.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Drill:
     errors: int = 0
     gap_s: float = 5.0
     forgotten: bool = False
-    p99_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,6 @@ def hold(drill: Drill, house: House) -> Report:
         faults.append("nobody is served afterwards")
     if traffic.wrong:
         faults.append(f"{traffic.wrong} wrong vectors")
-    if drill.p99_ms is not None and traffic.p99_ms() > drill.p99_ms:
-        faults.append(f"p99 is over {drill.p99_ms} ms")
     unheard = traffic.unheard * _MOST_TOKENS * PRICE_NANO_USD_PER_MTOK // 1_000_000
     if difference > unheard or (difference < 0 and not drill.forgotten):
         faults.append("charges differ from what callers were told")
