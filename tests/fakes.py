@@ -60,6 +60,7 @@ class FakePool:
         self.weights: list[int] = []
         self.traces: list[str] = []
         self.is_ready = True
+        self.is_idle = False
         self.error: EmbedgateError | Exception | None = None
         self.refusal: EmbedgateError | None = None
         self.reply: bytes | None = None

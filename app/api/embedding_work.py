@@ -9,8 +9,8 @@ import orjson
 from app.api.encode import encode_response
 from app.api.rate_headers import rate_headers
 from app.api.request_record import RequestRecord
+from app.core.answer_ports import ANSWERS_KEPT_MS
 from app.core.embedding_request import EmbeddingRequest
-from app.core.ports import ANSWERS_KEPT_MS
 from app.services.embed import EmbedContext, EmbeddingResult, EmbedService
 from app.services.model_runtime import ModelRuntime
 from app.services.stage_clock import StageClock

@@ -47,6 +47,10 @@ class EmbedderPool(Protocol):
     def is_ready(self) -> bool:
         """Whether a replica answered lately."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether one is ready, and no work is known of."""
+
     def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
         """Refuse what could not be served in time, before anything is held for it.
 
@@ -105,7 +109,7 @@ class AdmissionRequest:
 
 
 class Admission(Protocol):
-    """Limits, budget and hold, taken together before any work is dispatched."""
+    """Limits, budget and hold, taken together."""
 
     async def admit(self, request: AdmissionRequest) -> "Hold":
         """Take a hold, or raise what forbids it; nothing is consumed by a refusal."""
@@ -214,64 +218,6 @@ class JournalParts(Protocol):
 
     async def read_directory(self, ledger_id: str) -> Mapping[str, Any]:
         """All documents of a directory, by name."""
-
-
-ANSWERS_KEPT_MS = 24 * 3600 * 1000
-"""How long an answer to an idempotency key is kept, and the ended hold that paid for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerClaim:
-    """An attempt to answer: for which body, with which hold, on which day, and for how long."""
-
-    fingerprint: str
-    hold_id: str
-    day: str
-    lease_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerState:
-    """What became of a claim.
-
-    Attributes:
-        state: "claimed", "answered", "busy", or "conflict" when the body is another.
-        day: of the attempt that answered.
-        lost_hold_ids: of attempts before, whose holds are to be undone.
-    """
-
-    state: str
-    day: str = ""
-    lost_hold_ids: tuple[str, ...] = ()
-
-
-class AnswerRecords(Protocol):
-    """Who answers a request with an idempotency key. Every method may raise ``DependencyDown``."""
-
-    async def claim(self, project_id: str, key: str, claim: "AnswerClaim") -> "AnswerState":
-        """Become the one who answers, unless somebody is or has."""
-
-    async def undone(self, project_id: str, key: str, hold_id: str) -> None:
-        """Say that the holds of lost attempts are undone."""
-
-    async def finish(self, project_id: str, key: str, hold_id: str) -> None:
-        """Say that the answer is kept, if the attempt with that hold is still the one that answers."""
-
-    async def forget(self, project_id: str, key: str, hold_id: str) -> None:
-        """Let others try, if the attempt with that hold is still the one that answers."""
-
-
-class Answers(Protocol):
-    """Answers that are kept for a day. Every method may raise ``DependencyDown``."""
-
-    async def put(self, name: str, answer: bytes, *, day: str) -> None:
-        """Keep an answer."""
-
-    async def get(self, name: str, *, day: str) -> bytes | None:
-        """An answer that was kept; None when there is none."""
-
-    async def forget_before(self, day: str) -> int:
-        """Delete answers of earlier days; how many."""
 
 
 class EmptyStore(Protocol):

@@ -85,6 +85,11 @@ class ReplicaPool:
         """Whether a replica takes work."""
         return bool(self._ready())
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether a replica takes work, this gateway has none there, and no replica tells of others' work."""
+        return not self._tokens_of and self.is_ready and not any(self._present_backlog().tokens)
+
     def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
         """Refuse what could not be served in time, before anything is held for it.
 

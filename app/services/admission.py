@@ -1,4 +1,4 @@
-"""Admission: rates, budgets, standing and the hold, together, before any work is dispatched.
+"""Admission: rates, budgets, standing and the hold, together.
 
 The cost is exact before dispatch, because the tokens are counted at the gateway. While the store
 is away, what costs money is refused; what costs nothing is let in under the same rates, kept by

@@ -1,11 +1,12 @@
 """One embedding request, from a resolved endpoint to its vectors.
 
 tokenize → look up → admit → compute what is missing → write the answer → settle. Hits and repeats
-are free, and a request that fails anywhere on this way costs nothing.
+are free, and a request that fails anywhere on this way costs nothing. Where a replica has nothing
+else to do it begins while the ledger is asked (``head_start.py``).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,10 +24,12 @@ from app.core.ports import Admission, AdmissionRequest, Hold, Metrics
 from app.core.rates import Rates
 from app.core.tiers import Tier
 from app.services.cached_vectors import CachedVectors, SharedVectors
+from app.services.computations import Asker, Computations, Round
+from app.services.head_start import HeadStart
 from app.services.model_runtime import ModelRuntime
 from app.services.resolve import dimensions_of
 from app.services.stage_clock import StageClock
-from app.services.vector_cache import CacheKey, Flight, VectorCache, cache_key, wait_unless_one_fails
+from app.services.vector_cache import CacheKey, VectorCache, cache_key
 
 
 class CacheState(StrEnum):
@@ -89,8 +92,10 @@ class EmbedService:
         self._settings = settings
         self._crowd = Crowd(settings.max_ongoing_requests)
         self._cache = cache
+        self._computations = Computations(cache, metrics)
         self._cached = CachedVectors(cache, shared, metrics)
         self._admission = admission
+        self._head_start = HeadStart()
         self._metrics = metrics
 
     @asynccontextmanager
@@ -138,9 +143,10 @@ class EmbedService:
                     project_id = context.project.project_id
                     runtime.pool.check(tier=context.tier, project_id=project_id, tokens=charged_tokens)
                 asked = _admission_request(request, context, charged_tokens, cached_tokens)
-                hold = await self._admission.admit(asked)
+                asker = Asker(context.project, context.tier, context.trace, deadline.when() or 0.0)
+                hold, begun = await self._admit(asked, runtime, missing, asker)
                 stages.lap("admit")
-                await self._compute_under(hold, runtime, found, missing, context, deadline)
+                await self._compute_under(hold, runtime, found, missing, asker, begun)
                 stages.lap("embed")
         except TimeoutError:
             raise DeadlineExceeded(
@@ -159,81 +165,50 @@ class EmbedService:
         )
         return hold, result
 
+    async def _admit(
+        self, asked: AdmissionRequest, runtime: ModelRuntime, missing: Mapping[CacheKey, TokenIds], asker: Asker
+    ) -> tuple[Hold, Round | None]:
+        """Take the hold; and begin meanwhile, where that keeps nobody else waiting (see ``HeadStart``)."""
+        begun = None
+        if self._head_start.is_due(asked, runtime.pool):
+            begun = self._computations.begin(runtime, missing, asker, may_join=True)
+        try:
+            hold = await self._admission.admit(asked)
+        except BaseException:
+            self._head_start.refused(asked)
+            if begun is not None:
+                self._computations.leave(begun)
+            raise
+        self._head_start.admitted(asked)
+        return hold, begun
+
     async def _compute_under(
         self,
         hold: Hold,
         runtime: ModelRuntime,
         found: dict[CacheKey, Vector],
-        missing: dict[CacheKey, TokenIds],
-        context: EmbedContext,
-        deadline: asyncio.Timeout,
+        missing: Mapping[CacheKey, TokenIds],
+        asker: Asker,
+        begun: Round | None,
     ) -> None:
         """Fill ``found`` with what is missing; any failure, cancellation too, releases the hold.
 
         A joined computation may end with its first asker's deadline or luck, which must not
         become ours: what it leaves open is computed in a round of our own, which joins nobody.
         """
+        computations = self._computations
         try:
             left = missing
-            may_join = True
-            while left:
-                remaining_s = (deadline.when() or 0.0) - asyncio.get_running_loop().time()
-                left = await self._compute_once(runtime, found, left, context, timeout_s=remaining_s, may_join=may_join)
-                may_join = False
+            if left:
+                left = await computations.finish(
+                    begun or computations.begin(runtime, left, asker, may_join=True), found, left
+                )
+            if left:
+                own = computations.begin(runtime, left, asker, may_join=False)
+                await computations.finish(own, found, left)
         except BaseException:
             await asyncio.shield(hold.release())
             raise
-
-    async def _compute_once(
-        self,
-        runtime: ModelRuntime,
-        found: dict[CacheKey, Vector],
-        missing: dict[CacheKey, TokenIds],
-        context: EmbedContext,
-        *,
-        timeout_s: float,
-        may_join: bool,
-    ) -> dict[CacheKey, TokenIds]:
-        """Compute or join; returns what a joined computation failed to give."""
-        tier, project = context.tier, context.project
-        flights: dict[CacheKey, Flight] = {}
-        own: dict[CacheKey, TokenIds] = {}
-        try:
-            for key, item in missing.items():
-                joined = self._cache.join(key, tier) if may_join else None
-                if joined is None:
-                    own[key] = item
-                else:
-                    flights[key] = joined
-            if flights:
-                self._metrics.count(names.CACHE_ITEMS, len(flights), model=runtime.card.model_id, outcome="joined")
-            timeout_ms = max(1, int(timeout_s * 1000))
-            futures = runtime.pool.submit(
-                list(own.values()),
-                tier=tier,
-                project_id=project.project_id,
-                weight=project.fair_share_weight,
-                timeout_ms=timeout_ms,
-                trace=context.trace,
-            )
-            for key, future in zip(own, futures, strict=True):
-                flights[key] = self._cache.start(key, tier, future)  # type: ignore[arg-type]
-            failure = await wait_unless_one_fails(flights.values(), {flights[key].future for key in own})
-        finally:
-            for flight in flights.values():
-                self._cache.leave(flight)
-        if failure is not None:
-            raise failure
-        failed: dict[CacheKey, TokenIds] = {}
-        for key, flight in flights.items():
-            error = flight.error()
-            if error is None:
-                found[key] = flight.future.result()
-            elif key in own:
-                raise error
-            else:
-                failed[key] = missing[key]
-        return failed
 
     def _count(self, model_id: str, tier: Tier, result: EmbeddingResult) -> None:
         charged_tokens = result.total_tokens - result.cached_tokens

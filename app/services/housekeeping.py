@@ -5,9 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.core import metric_names as names
+from app.core.answer_ports import ANSWERS_KEPT_MS, Answers
 from app.core.errors import DependencyDown
 from app.core.journal import day_of
-from app.core.ports import ANSWERS_KEPT_MS, Answers, Journal, Ledger, Metrics
+from app.core.ports import Journal, Ledger, Metrics
 from app.services.journal_drain import JournalDrain
 
 logger = logging.getLogger("ray.serve.embedgate")

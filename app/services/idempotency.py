@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
+from app.core.answer_ports import AnswerClaim, AnswerRecords, Answers, AnswerState
 from app.core.errors import Conflict, DeadlineExceeded, DependencyDown
 from app.core.journal import day_of
 from app.core.ledger_types import Settlement
-from app.core.ports import AnswerClaim, AnswerRecords, Answers, AnswerState, Ledger
+from app.core.ports import Ledger
 
 LEASE_MARGIN_MS = 15_000
 _POLL_S = 0.05

@@ -7,7 +7,7 @@ or two.
 import hashlib
 from collections.abc import Sequence
 
-from app.core.ports import ANSWERS_KEPT_MS, AnswerClaim, AnswerState
+from app.core.answer_ports import ANSWERS_KEPT_MS, AnswerClaim, AnswerState
 from app.stores.object_place import ObjectPlace
 from app.stores.redis_ledger import account_key
 from app.stores.script_pipe import Script, ScriptPipe

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.core.errors import (
     DeadlineExceeded,
     EngineError,
     EngineFault,
+    InsufficientQuota,
     InvalidRequest,
     ModelProvisioning,
 )
@@ -40,9 +41,15 @@ class CountingAdmission:
     def __init__(self) -> None:
         self.requests: list[AdmissionRequest] = []
         self.ended: list[str] = []
+        self.gate: asyncio.Event | None = None
+        self.refusal: Exception | None = None
 
     async def admit(self, request: AdmissionRequest) -> "CountingHold":
         self.requests.append(request)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refusal is not None:
+            raise self.refusal
         return CountingHold(self)
 
 
@@ -109,6 +116,12 @@ class House:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return [fake_vector(tokenizer.encode(text).ids, 384) for text in texts]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def same(result: EmbeddingResult, vectors: list[np.ndarray]) -> bool:
@@ -368,3 +381,63 @@ async def test_remembered_ids_are_cut_anew_as_each_request_wants_it() -> None:
     ends = [await house.embed(text, truncate=side) for side in (Truncate.END, Truncate.START, Truncate.END)]
     assert [end.total_tokens for end in ends] == [CARD.max_input_tokens] * 3
     assert [end.cache_state for end in ends] == [CacheState.MISS, CacheState.MISS, CacheState.HIT]
+
+
+async def test_an_idle_replica_begins_while_the_ledger_is_asked() -> None:
+    house = House()
+    house.pool.is_idle = True
+    await house.embed("the first request of a caller waits for the ledger")
+    house.admission.gate = asyncio.Event()
+    asking = asyncio.create_task(house.embed("the second"))
+    await until(lambda: len(house.admission.requests) == 2)
+    assert house.computed() == 2, "work began before the hold was there"
+    house.admission.gate.set()
+    result = await asking
+    assert same(result, await house.expected("the second"))
+    assert house.computed() == 2 and house.admission.ended == ["capture", "capture"]
+
+
+async def test_where_somebody_waits_the_ledger_is_asked_first() -> None:
+    house = House()
+    await house.embed("one")
+    house.admission.gate = asyncio.Event()
+    asking = asyncio.create_task(house.embed("two"))
+    await until(lambda: len(house.admission.requests) == 2)
+    assert house.computed() == 1
+    house.admission.gate.set()
+    await asking
+
+
+async def test_a_refusal_withdraws_the_head_start_and_ends_it() -> None:
+    house = House()
+    house.pool.is_idle = True
+    await house.embed("one")
+    house.pool.gate = asyncio.Event().wait
+    house.admission.refusal = InsufficientQuota("no credit")
+    for text in ("two", "three", "four"):
+        with pytest.raises(InsufficientQuota):
+            await house.embed(text)
+    await until(lambda: house.pool.cancelled == 1)
+    assert house.computed() == 2, "only the first of the refused requests reached a replica"
+    assert house.cache.flights == 0
+    assert house.admission.ended == ["capture"], "a refused request holds nothing that could end"
+
+
+async def test_others_who_joined_a_refused_head_start_get_their_vectors() -> None:
+    house = House(share=True)
+    house.pool.is_idle = True
+    await house.embed("one")
+    gate, ledger = asyncio.Event(), asyncio.Event()
+    house.pool.gate, house.admission.gate = gate.wait, ledger
+    refused = asyncio.create_task(house.embed("two"))
+    await until(lambda: len(house.admission.requests) == 2)
+    house.admission.gate = None
+    joining = asyncio.create_task(house.embed("two", project="proj_2"))
+    await until(lambda: len(house.admission.requests) == 3)
+    house.admission.refusal = InsufficientQuota("no credit")
+    ledger.set()
+    with pytest.raises(InsufficientQuota):
+        await refused
+    gate.set()
+    assert same(await joining, await house.expected("two"))
+    assert house.computed() == 2
