@@ -11,6 +11,7 @@ from app.services.admission import LedgerAdmission
 from app.services.housekeeping import Housekeeping
 from app.services.idempotency import Idempotency
 from app.services.journal_drain import JournalDrain
+from app.services.journal_reader import JournalReader
 from app.services.unsettled import Unsettled
 from app.services.usage import UsageService
 from app.stores.answers import AnswerFiles, RedisAnswerRecords
@@ -33,6 +34,8 @@ class Accounts:
     admission: LedgerAdmission
     idempotency: Idempotency
     usage: UsageService
+    journal: JournalReader
+    unsettled: Unsettled
     housekeeping: Housekeeping
 
 
@@ -66,11 +69,13 @@ def open_accounts(
     swept = RedisJournal(connect(redis_url), behind)
     place = ObjectPlace.of(journal_url)
     answers = AnswerFiles(place)
+    parts = JournalFiles(place)
+    unsettled = Unsettled(ledger, metrics, clock_s=time.monotonic, give_up_s=remember_s * 0.9)
     return Accounts(
         ledger=ledger,
         admission=LedgerAdmission(
             ledger,
-            Unsettled(ledger, metrics, clock_s=time.monotonic, give_up_s=remember_s * 0.9),
+            unsettled,
             multipliers=multipliers,
             metrics=metrics,
             clock_us=lambda: time.monotonic_ns() // 1000,
@@ -85,10 +90,12 @@ def open_accounts(
             new_hold_id=new_hold_id,
         ),
         usage=UsageService(ledger, journal, wall_s=time.time),
+        journal=JournalReader(swept, parts),
+        unsettled=unsettled,
         housekeeping=Housekeeping(
             ledger=RedisLedger(connect(redis_url), behind, retain_ms=remember_s * 1000),
             journal=swept,
-            drain=JournalDrain(swept, JournalFiles(place)),
+            drain=JournalDrain(swept, parts),
             answers=answers,
             forget=forget,
             metrics=metrics,

@@ -39,6 +39,7 @@ from deployments.ingress_headers import new_request_id
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
 from deployments.models import open_models
+from deployments.overview import open_overview
 from deployments.tracing import open_tracer
 
 logger = logging.getLogger("ray.serve.embedgate")
@@ -90,6 +91,10 @@ class Gateway:
         self._background = [loop.create_task(work) for work in (accounts.housekeeping.run_forever(), watch)]
         executor = ThreadPoolExecutor(config.gateway.tokenizer_threads, thread_name_prefix="tokenize")
         models = open_models(config.models, embedders, executor=executor, metrics=metrics)
+        overview = open_overview(
+            redis_url=url, accounts=accounts, models=models, journal_period_s=config.journal.period_s
+        )
+        self._background.append(loop.create_task(overview.recorder.run_forever()))
         shared = await _shared_vectors(config.cache, environment.get(CACHE_URL_VARIABLE) or config.cache.shared_url)
         self._services = Services(
             authenticator=_authenticator(directory, config, metrics),
@@ -106,6 +111,9 @@ class Gateway:
             webhooks=WebhookSettings(RedisWebhooks(connect(url)), random_bytes=secrets.token_bytes),
             idempotency=accounts.idempotency,
             usage=accounts.usage,
+            journal=accounts.journal,
+            activity=overview.recorder,
+            overview=overview.reader,
             administration=Administration(
                 directory,
                 accounts.ledger,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import EmbedgateError, EngineError, EngineFault, ModelProvisioning
 from app.core.packing import TokenIds, Vector, unpack_vectors
+from app.core.standing import ModelStanding
 from app.core.tiers import Tier
 
 
@@ -66,6 +67,10 @@ class FakePool:
         self.reply: bytes | None = None
         self.gate: Callable[[], Awaitable[object]] | None = None
         self.cancelled = 0
+
+    def standing(self, *, may_sleep: bool) -> ModelStanding:
+        nothing = {tier.value: 0 for tier in Tier}
+        return ModelStanding(int(self.is_ready), may_sleep, 0.0, nothing, dict(nothing), dict(nothing))
 
     def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
         if not self.is_ready:

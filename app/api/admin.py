@@ -1,7 +1,7 @@
 """``/admin/v1``: projects, endpoints and keys, behind the operator's token."""
 
 import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -25,14 +25,17 @@ from app.api.admin_wire import (
     ProjectCreate,
     ProjectDetail,
     ProjectOut,
+    ProjectRow,
 )
 from app.api.body import bounded
 from app.api.docs import errors_of
+from app.api.journal import EntryOut, JournalQuery, journal_of
+from app.api.overview import add_overview
 from app.api.request_record import record_of
 from app.api.services import Services
 from app.api.usage import By, From, To, UsageOut, usage_of
 from app.core import errors as e
-from app.core.directory import Author
+from app.core.directory import Author, Project
 from app.core.ledger_types import Limits
 
 MAX_BODY_BYTES = 65_536
@@ -91,6 +94,7 @@ def admin_router(services: Services) -> APIRouter:
     _add_endpoints(router, services)
     _add_keys(router, services)
     add_webhooks(router, services)
+    add_overview(router, services)
     return router
 
 
@@ -107,6 +111,17 @@ def _add_projects(router: APIRouter, services: Services) -> None:
             endpoints=[EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)],
         )
 
+    async def rows_of(projects: Sequence[Project]) -> list[ProjectRow]:
+        accounts = await administration.accounts([project.project_id for project in projects])
+        return [
+            ProjectRow(
+                **dict(ProjectOut.of(project)),
+                balance=BalanceOut(**asdict(account.balance)),
+                open_holds=account.open_holds,
+            )
+            for project, account in zip(projects, accounts, strict=True)
+        ]
+
     @router.post("/projects", status_code=201, summary="Create a project")
     async def create_project(body: ProjectCreate, author: ByWhom) -> ProjectOut:
         """409 when the slug is taken."""
@@ -117,17 +132,17 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         limit: Limit = 100,
         after: After = None,
         slug: Annotated[str | None, Query(max_length=64, description="Only the project of this slug.")] = None,
-    ) -> Page[ProjectOut]:
+    ) -> Page[ProjectRow]:
         """In order of id. With `slug`, at most one."""
         if slug is not None:
             try:
                 found = [(await administration.view_by_slug(slug)).project]
             except e.RouteNotFound:
                 found = []
-            return Page[ProjectOut](data=[ProjectOut.of(p) for p in found], next_cursor=None)
+            return Page[ProjectRow](data=await rows_of(found), next_cursor=None)
         projects = await administration.list_projects(after=after, limit=limit)
         cursor = projects[-1].project_id if len(projects) == limit else None
-        return Page[ProjectOut](data=[ProjectOut.of(p) for p in projects], next_cursor=cursor)
+        return Page[ProjectRow](data=await rows_of(projects), next_cursor=cursor)
 
     @router.get("/projects/{project_id}", summary="A project with its endpoints")
     async def get_project(project_id: str) -> ProjectDetail:
@@ -148,6 +163,12 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         )
         balance = BalanceOut(**asdict(account.balance))
         return GrantOut(grant_id=grant_id, amount_nano_usd=body.amount_nano_usd, balance=balance)
+
+    @router.get("/projects/{project_id}/journal", summary="Every move of its money, and every change of it")
+    async def journal(project_id: str, asked: Annotated[JournalQuery, Depends()]) -> Page[EntryOut]:
+        """As the project itself sees it at `/v1/journal`."""
+        await administration.view(project_id)
+        return await journal_of(services, project_id, asked)
 
     @router.get("/projects/{project_id}/usage", summary="Balance, limits and usage", response_model_exclude_none=True)
     async def usage(project_id: str, first_day: From = None, to: To = None, by: By = "day") -> UsageOut:

@@ -203,11 +203,16 @@ class EndpointOut(BaseModel):
         )
 
 
-class ProjectDetail(ProjectOut):
-    """A project with its endpoints and its balance."""
+class ProjectRow(ProjectOut):
+    """A project with its balance."""
 
     balance: BalanceOut
     open_holds: int
+
+
+class ProjectDetail(ProjectRow):
+    """A project with its balance and its endpoints."""
+
     endpoints: list[EndpointOut] = Field(default_factory=list)
 
 

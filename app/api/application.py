@@ -10,6 +10,7 @@ from app.api.admin import admin_router
 from app.api.batch_wire import BatchBody
 from app.api.batches import batches_router
 from app.api.caller import below_endpoint, below_project
+from app.api.console import mount_console
 from app.api.docs import install
 from app.api.embeddings import embeddings_router
 from app.api.envelope import Envelope
@@ -54,6 +55,7 @@ def create_application(services: Services, *, version: str, ingress_adds_id: boo
         redirect_slashes=False,
         openapi_tags=[{"name": name} for name in _TAGS],
     )
+    mount_console(app)
     for router in (
         health_router(services),
         admin_router(services),

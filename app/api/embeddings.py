@@ -73,6 +73,7 @@ async def serve_embeddings(
     """
     record = record_of(request)
     record.route, record.scoped = "embeddings", scope is not None
+    record.wants_timing = "x-server-timing" in request.headers
     stages = StageClock(services.clock_s)
     record.stages_ms = stages.durations_ms
     caller = await authenticate(services, request)

@@ -3,7 +3,7 @@
 Plain ASGI, because a layer that every request passes must cost next to nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +12,7 @@ from app.api.errors import ErrorAnswer, answer
 from app.api.request_record import CALLERS_ID, RequestRecord, attach
 from app.api.services import Services
 from app.core import metric_names as names
+from app.core.activity import NO_TIER, Outcome
 
 CLIENT_CLOSED = 499
 """Logged for a request whose client left; nothing is sent."""
@@ -47,6 +48,8 @@ class Envelope:
                 headers = [*message.get("headers", ()), (b"openai-processing-ms", b"%d" % elapsed_ms)]
                 if self._adds_id:
                     headers.append((b"x-request-id", record.request_id.encode()))
+                if record.wants_timing:
+                    headers.append((b"server-timing", _server_timing(record.stages_ms)))
                 if record.trace:
                     headers.append((b"traceresponse", record.trace.encode()))
                 message["headers"] = headers
@@ -81,6 +84,17 @@ class Envelope:
             for stage, duration_ms in record.stages_ms.items():
                 metrics.observe(names.STAGE_MS, duration_ms, stage=stage, tier=tier)
             metrics.observe(names.STAGE_MS, total_ms, stage="total", tier=tier)
+        if record.route == "embeddings":
+            self._services.activity.note(
+                Outcome(
+                    tier=record.tier or NO_TIER,
+                    status=status,
+                    total_ms=total_ms,
+                    tokens=record.tokens or 0,
+                    cached_tokens=record.cached_tokens or 0,
+                    nano_usd=record.cost_nano_usd or 0,
+                )
+            )
         if record.route != "health":
             self._services.log_request(_line(scope, record, status, total_ms))
 
@@ -91,6 +105,10 @@ async def send_answer(failed: ErrorAnswer, send: Send) -> None:
     headers.append((b"content-length", b"%d" % len(failed.body)))
     await send({"type": "http.response.start", "status": failed.status, "headers": headers})
     await send({"type": "http.response.body", "body": failed.body})
+
+
+def _server_timing(stages_ms: Mapping[str, float]) -> bytes:
+    return ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in stages_ms.items()).encode()
 
 
 def _line(scope: Scope, record: RequestRecord, status: int, total_ms: float) -> dict[str, Any]:

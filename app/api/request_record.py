@@ -34,6 +34,7 @@ class RequestRecord:
     error: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     trace: str = NO_TRACE
+    wants_timing: bool = False
 
 
 def attach(scope: Any, record: RequestRecord) -> None:
@@ -43,6 +44,11 @@ def attach(scope: Any, record: RequestRecord) -> None:
 
 def record_of(request: Request) -> RequestRecord:
     """The record of a request."""
-    record = request.scope[_SCOPE_KEY]
+    return record_of_scope(request.scope)
+
+
+def record_of_scope(scope: Any) -> RequestRecord:
+    """The record that travels with an ASGI scope."""
+    record = scope[_SCOPE_KEY]
     assert isinstance(record, RequestRecord), "the envelope wraps every route. This is a bug."
     return record

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from app.core.ports import Metrics
 from app.core.tracing import Tracer
+from app.services.activity import ActivityReader, ActivityRecorder
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.services.batches.service import BatchService
 from app.services.embed import EmbedService
 from app.services.files import FileService
 from app.services.idempotency import Idempotency
+from app.services.journal_reader import JournalReader
 from app.services.model_runtime import ModelRuntime
 from app.services.uploads import UploadService
 from app.services.usage import UsageService
@@ -32,6 +34,9 @@ class Services:
     embed: EmbedService
     idempotency: Idempotency
     usage: UsageService
+    journal: JournalReader
+    activity: ActivityRecorder
+    overview: ActivityReader
     administration: Administration
     files: FileService
     uploads: UploadService

@@ -1,20 +1,22 @@
-"""``GET /v1/usage`` and ``GET /admin/v1/projects/{project_id}/usage``: balance, limits and usage."""
+"""``GET /v1/usage`` and ``/v1/journal``: balance, limits and usage, and what they came from."""
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
-from app.api.admin_wire import BalanceOut
+from app.api.admin_wire import BalanceOut, Page
 from app.api.caller import authenticate
 from app.api.docs import errors_of
+from app.api.journal import EntryOut, JournalQuery, journal_of
 from app.api.request_record import record_of
 from app.api.services import Services
 from app.core import errors as e
 from app.core.directory import Project
 from app.core.journal import Usage
+from app.core.rates import Rate
 from app.core.settings.tenants import BudgetsSpec, LimitsSpec
 from app.services.usage import UsageReport
 
@@ -58,6 +60,28 @@ class MonthOut(BaseModel):
     ends_at: datetime
 
 
+class RateOut(BaseModel):
+    """One rate limit of the project."""
+
+    limit: int = Field(description="What is let in at once from idle.")
+    remaining: int
+    resets_at: datetime = Field(description="When all of it is there again, if nothing more comes.")
+
+    @classmethod
+    def of(cls, rate: Rate | None, at: datetime) -> Self | None:
+        """From the domain; None where no limit is set."""
+        if rate is None:
+            return None
+        return cls(limit=rate.limit, remaining=rate.remaining, resets_at=at + timedelta(microseconds=rate.reset_us))
+
+
+class RatesOut(BaseModel):
+    """The project's own rate limits; its keys may have lower ones."""
+
+    requests: RateOut | None
+    tokens: RateOut | None
+
+
 class UsageOut(BaseModel):
     """Where a project stands."""
 
@@ -66,6 +90,7 @@ class UsageOut(BaseModel):
     balance: BalanceOut
     open_holds: int
     limits: LimitsSpec
+    rates: RatesOut
     budgets: BudgetsSpec
     month: MonthOut
     from_day: date
@@ -83,6 +108,9 @@ class UsageOut(BaseModel):
             balance=BalanceOut(**asdict(report.account.balance)),
             open_holds=report.account.open_holds,
             limits=LimitsSpec(**asdict(report.project.limits)),
+            rates=RatesOut(
+                requests=RateOut.of(report.rates.requests, report.at), tokens=RateOut.of(report.rates.tokens, report.at)
+            ),
             budgets=BudgetsSpec(**asdict(report.project.budgets)),
             month=month,
             from_day=report.first_day,
@@ -115,5 +143,16 @@ def usage_router(services: Services) -> APIRouter:
         record_of(request).route = "usage"
         caller = await authenticate(services, request)
         return await usage_of(services, caller.view.project, first_day, to, by)
+
+    @router.get(
+        "/v1/journal",
+        summary="Every move of the project's money, and every change of it",
+        responses=errors_of(e.InvalidRequest, e.Unauthenticated, e.DependencyDown, scoped=False),
+    )
+    async def journal(request: Request, asked: Annotated[JournalQuery, Depends()]) -> Page[EntryOut]:
+        """One UTC day, newest first. A page may be short, or empty, and still have a next one."""
+        record_of(request).route = "journal"
+        caller = await authenticate(services, request)
+        return await journal_of(services, caller.view.project.project_id, asked)
 
     return router

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.core.gcra import Quota
+from app.core.gcra import Bucket, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,23 @@ class Balance:
     captured: int
     debt: int
 
+    def __add__(self, other: "Balance") -> "Balance":
+        return Balance(
+            self.granted + other.granted,
+            self.available + other.available,
+            self.held + other.held,
+            self.captured + other.captured,
+            self.debt + other.debt,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """An account as read at one moment. ``month`` is the one that the figures belong to, 0 before the first."""
+    """An account as read at one moment.
+
+    ``month`` is the one that the figures belong to, 0 before the first; the buckets are those of the
+    project's requests and tokens as they were last filled.
+    """
 
     balance: Balance
     open_holds: int
@@ -174,6 +187,8 @@ class AccountState:
     month_tokens: int
     month_nano_usd: int
     is_delinquent: bool
+    requests_bucket: Bucket
+    tokens_bucket: Bucket
 
 
 @dataclass(frozen=True, slots=True)

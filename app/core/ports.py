@@ -17,6 +17,7 @@ from app.core.ledger_types import (
 )
 from app.core.packing import TokenIds, Vector
 from app.core.rates import Rates
+from app.core.standing import ModelStanding
 from app.core.tiers import Tier
 
 T_co = TypeVar("T_co", covariant=True)
@@ -50,6 +51,9 @@ class EmbedderPool(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether one is ready, and no work is known of."""
+
+    def standing(self, *, may_sleep: bool) -> ModelStanding:
+        """How the model stands."""
 
     def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
         """Refuse what could not be served in time, before anything is held for it.
@@ -158,7 +162,10 @@ class Ledger(Protocol):
         """Add or correct credit, once for each id."""
 
     async def read_account(self, project_id: str) -> AccountState:
-        """Balance, open holds and the month's figures."""
+        """Balance, open holds, the month's figures and the project's buckets."""
+
+    async def read_accounts(self, project_ids: Sequence[str]) -> Sequence[AccountState]:
+        """Many accounts, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.core.gcra import Bucket, Quota, remaining, reset_us
-from app.core.ledger_types import Terms
+from app.core.ledger_types import Limits, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,15 @@ def rates_of(terms: Terms, levels: Sequence[int]) -> Rates:
     """From the levels that the ledger answered with: project's requests and tokens, key's requests and tokens."""
     rates = [_rate(quota, level) for quota, level in zip(terms.quotas_in_order(), levels, strict=True)]
     return Rates(_tighter(rates[0], rates[2]), _tighter(rates[1], rates[3]))
+
+
+def project_rates(limits: Limits, requests: Bucket, tokens: Bucket, now_us: int) -> Rates:
+    """Where a project stands at ``now_us``, whatever its keys' own limits say."""
+    found = [
+        _rate(quota, bucket.drained(quota, now_us).level if quota else -1)
+        for quota, bucket in ((limits.requests, requests), (limits.tokens, tokens))
+    ]
+    return Rates(*found)
 
 
 def go_duration(us: int) -> str:

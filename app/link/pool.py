@@ -16,6 +16,7 @@ from app.core.errors import ModelProvisioning
 from app.core.load import Backlog, expected_wait_s, total_backlog
 from app.core.packing import TokenIds, Vector
 from app.core.ports import Metrics
+from app.core.standing import ModelStanding
 from app.core.tiers import Tier
 from app.link.client import Replica, ReplicaAddress, Waiting, fail_items
 from app.link.shedding import Shedding
@@ -69,6 +70,7 @@ class ReplicaPool:
         self._dimensions = dimensions
         self._discovery = discovery
         self._shedding = Shedding(model_id=model_id, max_wait_ms=max_wait_ms, metrics=metrics)
+        self._max_wait_ms = max_wait_ms
         self._metrics = metrics
         self._clock_s = clock_s
         self._replicas: dict[str, Replica] = {}
@@ -89,6 +91,18 @@ class ReplicaPool:
     def is_idle(self) -> bool:
         """Whether a replica takes work, this gateway has none there, and no replica tells of others' work."""
         return not self._tokens_of and self.is_ready and not any(self._present_backlog().tokens)
+
+    def standing(self, *, may_sleep: bool) -> ModelStanding:
+        """How the model stands; ``may_sleep`` says whether having no replica is normal."""
+        backlog = self._present_backlog()
+        return ModelStanding(
+            replicas=len(self._ready()),
+            may_sleep=may_sleep,
+            tokens_per_s=backlog.tokens_per_s,
+            waiting_tokens={tier.value: backlog.tokens[tier.rank] for tier in Tier},
+            wait_ms={tier.value: self._wait_of_a_newcomer_s(backlog, tier) * 1000 for tier in Tier},
+            max_wait_ms={tier.value: bound_ms for tier, bound_ms in self._max_wait_ms.items()},
+        )
 
     def check(self, *, tier: Tier, project_id: str, tokens: int) -> None:
         """Refuse what could not be served in time, before anything is held for it.
@@ -270,5 +284,8 @@ class ReplicaPool:
         backlog = self._present_backlog()
         for tier, tokens in waiting.items():
             self._metrics.set(names.DISPATCH_TOKENS, tokens, model=self._model_id, tier=tier)
-            wait_s = expected_wait_s(backlog, tier, own_tokens=sum(backlog.tokens), tokens=0)
+            wait_s = self._wait_of_a_newcomer_s(backlog, tier)
             self._metrics.set(names.EXPECTED_WAIT_MS, wait_s * 1000, model=self._model_id, tier=tier)
+
+    def _wait_of_a_newcomer_s(self, backlog: Backlog, tier: Tier) -> float:
+        return expected_wait_s(backlog, tier, own_tokens=sum(backlog.tokens), tokens=0)

@@ -8,12 +8,13 @@ import orjson
 from app.core.api_key import SECRET_BYTES, digest_of, key_id_of, mint
 from app.core.directory import ID_BYTES, Author, Directory, Endpoint, KeyRecord, Project, ProjectView
 from app.core.errors import Conflict, InsufficientQuota, InvalidRequest, RouteNotFound
-from app.core.ledger_types import NO_LIMITS, AccountState, GrantResult, Limits
+from app.core.ledger_types import NO_LIMITS, AccountState, Balance, GrantResult, Limits
 from app.core.ports import Ledger
 
 MAX_ENDPOINTS = 100
 """For each project: its endpoints are read as one value on the request path."""
 
+_PAGE = 1000
 MAX_KEY_LIFE_S = 100 * 366 * 86_400
 
 
@@ -88,6 +89,21 @@ class Administration:
     async def account(self, project_id: str) -> AccountState:
         """A project's balance and what is open."""
         return await self._ledger.read_account(project_id)
+
+    async def accounts(self, project_ids: Sequence[str]) -> Sequence[AccountState]:
+        """Balances of several projects, in order."""
+        return await self._ledger.read_accounts(project_ids)
+
+    async def totals(self) -> tuple[Balance, int, int]:
+        """The money of all projects together, to the nano-dollar; how many projects and open holds there are."""
+        total, projects, holds = Balance(0, 0, 0, 0, 0), 0, 0
+        after: str | None = None
+        while page := await self._directory.list_projects(after=after, limit=_PAGE):
+            for account in await self.accounts([project.project_id for project in page]):
+                total, holds = total + account.balance, holds + account.open_holds
+            projects += len(page)
+            after = page[-1].project_id
+        return total, projects, holds
 
     async def grant(
         self, project_id: str, amount_nano_usd: int, author: Author, *, grant_id: str | None

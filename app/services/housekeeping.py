@@ -62,8 +62,14 @@ class Housekeeping:
         self._reaped_up_to: str | None = None
         self._drained_at_s = float("-inf")
         self._whole_at_s = clock_s()
+        self._behind_s = 0.0
         self._tidied_at_s = float("-inf")
         self._forgot_at_s = float("-inf")
+
+    @property
+    def journal_behind_s(self) -> float:
+        """Seconds since all that waited was last written outside; 0.0 where another gateway sees to it."""
+        return self._behind_s
 
     async def run_forever(self) -> None:
         """Work until cancelled; a store that is away is tried again in the next round."""
@@ -83,8 +89,8 @@ class Housekeeping:
                 logger.warning("housekeeping waits: %s", error.__cause__ or error)
             except Exception:
                 logger.exception("housekeeping failed; it goes on with the next round")
-            behind_s = self._clock_s() - self._whole_at_s if has_lease else 0.0
-            self._metrics.set(names.JOURNAL_BEHIND_S, behind_s)
+            self._behind_s = self._clock_s() - self._whole_at_s if has_lease else 0.0
+            self._metrics.set(names.JOURNAL_BEHIND_S, self._behind_s)
             await asyncio.sleep(_PERIOD_S)
 
     async def reap_some(self) -> None:

@@ -10,6 +10,7 @@ from app.core.journal import DIMENSIONS, Usage, grouped
 from app.core.ledger_types import AccountState
 from app.core.month import month_ends_s, month_of
 from app.core.ports import Journal, Ledger
+from app.core.rates import Rates, project_rates
 
 MAX_DAYS = 400
 
@@ -27,6 +28,8 @@ class UsageReport:
     month_tokens: int
     month_nano_usd: int
     month_ends_at: datetime
+    rates: Rates
+    at: datetime
 
 
 class UsageService:
@@ -72,6 +75,8 @@ class UsageService:
             month_tokens=account.month_tokens if is_current else 0,
             month_nano_usd=account.month_nano_usd if is_current else 0,
             month_ends_at=datetime.fromtimestamp(month_ends_s(max(month, account.month)), UTC),
+            rates=project_rates(project.limits, account.requests_bucket, account.tokens_bucket, now_us),
+            at=datetime.fromtimestamp(now_us / 1_000_000, UTC),
         )
 
 

@@ -45,6 +45,17 @@ class JournalFiles:
             return None
         return [JournalLine(**orjson.loads(text)) for text in gzip.decompress(packed).splitlines()]
 
+    async def parts_of(self, ledger_id: str, day: str) -> list[int]:
+        """Numbers of a day's parts, in order."""
+        paths = await self._place.paths(f"journal/date={day}")
+        matches = filter(None, map(_PART.match, paths))
+        return sorted(int(match["number"]) for match in matches if match["ledger"] == ledger_id)
+
+    async def lines_of(self, ledger_id: str, number: int, day: str, project_id: str) -> list[JournalLine]:
+        """One project's entries in a part, in order."""
+        packed = await self._place.get(_path(ledger_id, number, day))
+        return await asyncio.to_thread(_lines_of, packed, project_id) if packed is not None else []
+
     async def parts(self) -> dict[str, list[tuple[int, str]]]:
         """Numbers and days of all parts in order, by ledger."""
         found: dict[str, list[tuple[int, str]]] = {}
@@ -90,3 +101,9 @@ def _path(ledger_id: str, number: int, day: str) -> str:
 
 def _pack(lines: Sequence[JournalLine]) -> bytes:
     return gzip.compress(b"".join(orjson.dumps(line) + b"\n" for line in lines), 6, mtime=0)
+
+
+def _lines_of(packed: bytes, project_id: str) -> list[JournalLine]:
+    name = project_id.encode()
+    own = (JournalLine(**orjson.loads(text)) for text in gzip.decompress(packed).splitlines() if name in text)
+    return [line for line in own if line.project_id == project_id]

@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from app.core.errors import HoldConflict
+from app.core.gcra import Bucket
 from app.core.ledger_types import (
     AccountState,
     Admitted,
@@ -132,10 +133,19 @@ class RedisLedger:
             stored = await self._redis.hgetall(account_key(project_id, "account"))
         return account_state(stored)
 
+    async def read_accounts(self, project_ids: Sequence[str]) -> list[AccountState]:
+        """Many accounts, in order. Raises ``DependencyDown``."""
+        async with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for project_id in project_ids:
+                pipe.hgetall(account_key(project_id, "account"))
+            return [account_state(stored) for stored in await pipe.execute()]
+
 
 def account_state(stored: Mapping[Any, Any]) -> AccountState:
     """From an account's hash; an account that was never used is all zeros."""
     values = {name: int(stored.get(name.encode(), 0)) for name in _FIELDS}
+    buckets = [int(number) for number in stored.get(b"limits", b"0 0 0 0").split()]
     return AccountState(
         balance=Balance(*(values[name] for name in ("granted", "available", "held", "captured", "debt"))),
         open_holds=values["open_count"],
@@ -143,6 +153,8 @@ def account_state(stored: Mapping[Any, Any]) -> AccountState:
         month_tokens=values["month_tokens"],
         month_nano_usd=values["month_nano_usd"],
         is_delinquent=bool(values["delinquent"]),
+        requests_bucket=Bucket(*buckets[:2]),
+        tokens_bucket=Bucket(*buckets[2:]),
     )
 
 

@@ -20,6 +20,7 @@ from app.api.services import Services
 from app.core.settings import FileSettings, ModelSettings
 from app.core.settings.batches import BatchSettings
 from app.core.tiers import Tier
+from app.services.activity import ActivityRecorder
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.services.embed import EmbedService, EmbedSettings
@@ -34,6 +35,7 @@ from app.stores.redis_webhooks import RedisWebhooks
 from deployments.accounts import open_accounts
 from deployments.batches import open_batches
 from deployments.files import open_files, open_uploads
+from deployments.overview import open_overview
 from tests.fakes import FakePool, RecordingMetrics
 from tests.stack import free_port
 
@@ -53,6 +55,7 @@ class Service:
     lines: list[dict[str, Any]] = field(default_factory=list)
     project_id: str = ""
     api_key: str = ""
+    recorder: ActivityRecorder | None = None
 
     def admin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         response = self.raw_admin(method, path, body)
@@ -139,6 +142,9 @@ def _services(running: Service) -> Services:
         forget=(files.forget_due, uploads.forget_due),
         metrics=metrics,
     )
+    models = {located.card.model_id: ModelRuntime(located.card, tokenizer, running.pool)}
+    overview = open_overview(redis_url=running.redis_url, accounts=accounts, models=models, journal_period_s=3600)
+    running.recorder = overview.recorder
     return Services(
         authenticator=Authenticator(
             directory, capacity=1000, clock_s=time.monotonic, wall_s=time.time, metrics=metrics
@@ -159,10 +165,13 @@ def _services(running: Service) -> Services:
         ),
         idempotency=accounts.idempotency,
         usage=accounts.usage,
+        journal=accounts.journal,
+        activity=overview.recorder,
+        overview=overview.reader,
         administration=Administration(
             directory, accounts.ledger, key_prefix="eg", random_bytes=secrets.token_bytes, wall_s=time.time
         ),
-        models={located.card.model_id: ModelRuntime(located.card, tokenizer, running.pool)},
+        models=models,
         ping_store=directory.ping,
         admin_token=ADMIN_TOKEN,
         metrics=metrics,

@@ -1,0 +1,99 @@
+"""``GET /admin/v1/overview``: what the cluster does, how it stands, and what is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.api.admin_wire import BalanceOut
+from app.api.services import Services
+from app.core.activity import TierActivity, View
+
+
+class TierActivityOut(BaseModel):
+    """One tier in a span of time, as gateways counted it."""
+
+    requests: int
+    refused: int = Field(description="Answered with 4xx.")
+    failed: int = Field(description="Answered with 5xx, or left by their callers.")
+    tokens: int = Field(description="Charged tokens.")
+    cached_tokens: int
+    nano_usd: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class PointOut(BaseModel):
+    """What was done from a moment on, by tier; tiers without a request are left out."""
+
+    at: datetime
+    tiers: dict[str, TierActivityOut]
+
+
+class ModelOut(BaseModel):
+    """How a model stands."""
+
+    replicas: int
+    may_sleep: bool
+    tokens_per_s: float
+    waiting_tokens: dict[str, int]
+    wait_ms: dict[str, float]
+    max_wait_ms: dict[str, int]
+
+
+class TroubleOut(BaseModel):
+    """Something that is wrong now."""
+
+    is_urgent: bool
+    sentence: str
+
+
+class OverviewOut(BaseModel):
+    """The cluster. Activity is for looking at, money is the ledger's."""
+
+    view: str
+    point_s: int
+    points: list[PointOut]
+    total: dict[str, TierActivityOut]
+    gateways: int
+    models: dict[str, ModelOut]
+    troubles: list[TroubleOut]
+
+
+class TotalsOut(BaseModel):
+    """All projects together."""
+
+    projects: int
+    open_holds: int
+    balance: BalanceOut
+
+
+def add_overview(router: APIRouter, services: Services) -> None:
+    """The cluster's routes of administration."""
+
+    @router.get("/overview", summary="Activity by tier, models, and what is wrong now")
+    async def overview(view: Literal["hour", "day", "week"] = "hour") -> OverviewOut:
+        """An hour by the minute, a day by the quarter of an hour, or a week by the hour."""
+        found = await services.overview.overview(View[view.upper()])
+        return OverviewOut(
+            view=view,
+            point_s=found.view.point_s,
+            points=[PointOut(at=datetime.fromtimestamp(at_s, UTC), tiers=_by_tier(by)) for at_s, by in found.points],
+            total=_by_tier(found.total),
+            gateways=found.gateways,
+            models={model_id: ModelOut(**asdict(model)) for model_id, model in found.models.items()},
+            troubles=[TroubleOut(**asdict(trouble)) for trouble in found.troubles],
+        )
+
+    @router.get("/totals", summary="The money of all projects together")
+    async def totals() -> TotalsOut:
+        """Reads every account: some milliseconds for a thousand projects."""
+        balance, projects, holds = await services.administration.totals()
+        return TotalsOut(projects=projects, open_holds=holds, balance=BalanceOut(**asdict(balance)))
+
+
+def _by_tier(activity: Mapping[str, TierActivity]) -> dict[str, TierActivityOut]:
+    return {tier: TierActivityOut(**asdict(one)) for tier, one in activity.items()}

@@ -1,0 +1,137 @@
+"""What one gateway saw, told to the cluster's store every few seconds; and what all of them saw, read back."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.activity import MINUTES, Grain, Outcome, Sums, TierActivity, View, by_tier, note
+from app.core.errors import DependencyDown
+from app.core.standing import GatewayStanding, ModelStanding, Trouble, together, troubles
+
+logger = logging.getLogger("ray.serve.embedgate")
+
+_PERIOD_S = 2.0
+_SILENT_AFTER_S = 10.0
+_RECENT_MINUTES = 5
+
+
+class ActivityStore(Protocol):
+    """Shared by all gateways. Every method may raise ``DependencyDown``; see ``app.stores.redis_activity``."""
+
+    async def add(self, sums: Mapping[str, int], *, now_s: float) -> None:
+        """Add counts to the present spans."""
+
+    async def read(self, grain: Grain, starts: Sequence[int]) -> Sequence[Mapping[str, int]]:
+        """Counts of some spans, in order."""
+
+    async def report(self, standing: GatewayStanding) -> None:
+        """Say how a gateway stands."""
+
+    async def standings(self, *, now_s: float, within_s: float) -> Sequence[GatewayStanding]:
+        """Gateways that spoke within the last seconds."""
+
+
+class ActivityRecorder:
+    """Sums up requests as they end, which costs each some microseconds.
+
+    Args:
+        store: where the sums go.
+        standing: how this gateway stands.
+        wall_s: Unix time.
+    """
+
+    def __init__(
+        self, store: ActivityStore, *, standing: Callable[[], GatewayStanding], wall_s: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._standing = standing
+        self._wall_s = wall_s
+        self._sums: Sums = {}
+
+    def note(self, outcome: Outcome) -> None:
+        """Take a request into account."""
+        note(self._sums, outcome)
+
+    async def run_forever(self) -> None:
+        """Tell the store until cancelled; what it does not take is told later, at a later time."""
+        while True:
+            await asyncio.sleep(_PERIOD_S)
+            try:
+                await self.tell()
+            except DependencyDown:
+                continue
+            except Exception:
+                logger.exception("the gateway's activity is not told")
+
+    async def tell(self) -> None:
+        """Tell the store now. A call whose answer is lost may count twice: these are figures to look at."""
+        sums, self._sums = self._sums, {}
+        try:
+            if sums:
+                await self._store.add(sums, now_s=self._wall_s())
+        except DependencyDown:
+            for name, amount in sums.items():
+                self._sums[name] = self._sums.get(name, 0) + amount
+            raise
+        await self._store.report(self._standing())
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The cluster as it stands and as it was.
+
+    Attributes:
+        points: each a start in Unix seconds and what was done from then on, by tier.
+        total: of all points.
+        gateways: that spoke lately.
+        models: as they stand.
+        troubles: what is wrong now.
+    """
+
+    view: View
+    points: Sequence[tuple[int, Mapping[str, TierActivity]]]
+    total: Mapping[str, TierActivity]
+    gateways: int
+    models: Mapping[str, ModelStanding]
+    troubles: Sequence[Trouble]
+
+
+class ActivityReader:
+    """Reads what all gateways told.
+
+    Args:
+        store: where they told it.
+        journal_period_s: how often the journal is to leave the store.
+        wall_s: Unix time.
+    """
+
+    def __init__(self, store: ActivityStore, *, journal_period_s: float, wall_s: Callable[[], float]) -> None:
+        self._store = store
+        self._journal_period_s = journal_period_s
+        self._wall_s = wall_s
+
+    async def overview(self, view: View) -> Overview:
+        """Raises ``DependencyDown``."""
+        now_s = self._wall_s()
+        starts = view.starts(now_s)
+        minutes = View.HOUR.starts(now_s)[-_RECENT_MINUTES:]
+        spans, recent, gateways = await asyncio.gather(
+            self._store.read(view.grain, starts),
+            self._store.read(MINUTES, minutes),
+            self._store.standings(now_s=now_s, within_s=_SILENT_AFTER_S),
+        )
+        together_count = view.point_s // view.grain.span_s
+        points = [
+            (starts[first], by_tier(spans[first : first + together_count]))
+            for first in range(0, len(spans), together_count)
+        ]
+        return Overview(
+            view=view,
+            points=points,
+            total=by_tier(spans),
+            gateways=len(gateways),
+            models=together(gateways),
+            troubles=troubles(gateways, by_tier(recent), journal_period_s=self._journal_period_s),
+        )
