@@ -33,7 +33,12 @@ from tests.stack import ROOT, free_port
 MODEL = "all-MiniLM-L6-v2"
 PRICE_NANO_USD_PER_MTOK = 20_000_000
 NODES = {"gateway-a": 2, "gateway-b": 2, "embedder-a": 2, "embedder-b": 2, "embedder-c": 2}
+_STARTS = 3
 _ACTORS = "ray::ServeReplica:embedgate:"
+
+
+class NodeNotStarted(AssertionError):
+    """``ray start`` gave up, with what it said last."""
 
 
 def wait(holds: Callable[[], object], what: str, *, within_s: float) -> float:
@@ -127,30 +132,44 @@ class House:
         )  # fmt: skip
 
     def start_node(self, name: str, cpus: int = 2, **more_environment: str) -> None:
-        """Start a node of a group, and wait until the cluster has it."""
+        """Start a node of a group, again where it fails, as a pod is; and wait until the cluster has it."""
         group = name.split("-", maxsplit=1)[0]
         labels = f"embedgate.io/group={group}"
         address = f"--address=127.0.0.1:{self._gcs_port}"
-        self._ray(name, address, f"--num-cpus={cpus}", f"--labels={labels}", more_environment=more_environment)
+        for attempt in range(_STARTS):
+            try:
+                self._ray(name, address, f"--num-cpus={cpus}", f"--labels={labels}", more_environment=more_environment)
+            except NodeNotStarted as error:
+                print(f"{name} did not start: {str(error).strip().splitlines()[-1]}", flush=True)
+                if attempt == _STARTS - 1:
+                    raise
+                self.kill_node(name)
+            else:
+                return
 
     def _ray(self, name: str, *arguments: str, more_environment: Mapping[str, str] | None = None) -> None:
         ports = [f"--{which}={free_port()}" for which in (
             "node-manager-port", "object-manager-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
             "runtime-env-agent-port", "metrics-export-port",
         )]  # fmt: skip
+        # A head that blocks ends with its control store, and with it HAProxy, which runs on no other node here.
+        is_head = "--head" in arguments
         command = [
-            str(Path(sys.executable).with_name("ray")), "start", "--block", "--node-ip-address=127.0.0.1",
-            "--disable-usage-stats", "--object-store-memory=100000000", *ports, *arguments,
+            str(Path(sys.executable).with_name("ray")), "start", *([] if is_head else ["--block"]),
+            "--node-ip-address=127.0.0.1", "--disable-usage-stats", "--object-store-memory=100000000",
+            *ports, *arguments,
         ]  # fmt: skip
         log = (self.home / f"{name}.log").open("ab")
         environment = {**self.environment, **(more_environment or {}), "EMBEDGATE_NODE": name}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-        self.nodes[name] = psutil.Process(process.pid)
+        if not is_head:
+            self.nodes[name] = psutil.Process(process.pid)
         wait(lambda: self._has_started(name, process), f"{name} runs", within_s=60)
 
     def _has_started(self, name: str, process: "subprocess.Popen[bytes]") -> bool:
         text = (self.home / f"{name}.log").read_text(errors="replace")
-        assert process.poll() is None, text[-3000:]
+        if process.poll():
+            raise NodeNotStarted(text[-3000:])
         return "Ray runtime started" in text
 
     def kill_node(self, name: str) -> None:

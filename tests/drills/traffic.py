@@ -14,6 +14,8 @@ from tests.golden.texts import golden_texts
 GOLDEN = np.load(Path(__file__).parents[1] / "golden/minilm.npz")
 MIN_COSINE = 0.999
 _LONGEST_CHARACTERS = 200
+_PAUSE_S = 0.05
+"""Between a caller's requests: what is asked is how failures are met, not what a full machine does."""
 
 
 class Traffic:
@@ -78,6 +80,7 @@ class Traffic:
         while not self._ending.is_set():
             index = int(source.choice(short))
             given = [texts[index], f"salt {number} {source.integers(1 << 40)}"]
+            self._ending.wait(_PAUSE_S)
             began_s = time.monotonic()
             try:
                 raw = client.embeddings.with_raw_response.create(model=self._model, input=given)
