@@ -22,15 +22,19 @@ class AdminClient:
     """
 
     def __init__(self, *, reason: str = "") -> None:
-        url, token = os.environ.get("EMBEDGATE_URL"), os.environ.get("EMBEDGATE_ADMIN_TOKEN")
-        if DEV_FILE.is_file() and not (url and token):
-            dev = json.loads(DEV_FILE.read_text())
-            url = url or dev["base_url"].removesuffix(f"/{dev['project_id']}/{dev['endpoint']}/v1")
-            token = token or dev["admin_token"]
+        url, token = self.service_url(), os.environ.get("EMBEDGATE_ADMIN_TOKEN") or _dev().get("admin_token")
         if not url or not token:
             fail("set EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, or run this where 'make serve' runs")
         headers = {"Authorization": f"Bearer {token}", "x-actor": _ascii(getpass.getuser()), "x-reason": _ascii(reason)}
         self._http = httpx.Client(base_url=f"{url}/admin/v1", headers=headers, timeout=10)
+
+    @staticmethod
+    def service_url() -> str | None:
+        """Where the service is; None when nobody says."""
+        if url := os.environ.get("EMBEDGATE_URL"):
+            return url
+        dev = _dev()
+        return dev["base_url"].removesuffix(f"/{dev['project_id']}/{dev['endpoint']}/v1") if dev else None
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """One call; ends the command with the service's own sentence when it is refused."""
@@ -69,6 +73,10 @@ class AdminClient:
         if found is None:
             fail(f"there is no project '{slug_or_id}'")
         return found
+
+
+def _dev() -> dict[str, str]:
+    return dict(json.loads(DEV_FILE.read_text())) if DEV_FILE.is_file() else {}
 
 
 def _ascii(text: str) -> str:

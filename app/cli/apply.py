@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from app.cli.admin_client import AdminClient, fail
+from app.cli.output import console, is_json, say, show_json
 from app.core.settings.check import check_text
 from app.core.settings.tenants import ProjectsFile, ProjectSpec
 from app.services.tenant_plan import Change, plan
-
-console = Console(highlight=False)
 
 
 def apply(
@@ -26,49 +24,55 @@ def apply(
     if wanted is None:
         fail("\n".join(f"{file}:{problem}" for problem in problems))
     client = AdminClient()
-    total = sum(_apply_project(client, spec, dry_run=dry_run) for spec in wanted.projects)
-    if not total:
+    changes = [change for spec in wanted.projects for change in _apply_project(client, spec, dry_run=dry_run)]
+    if is_json():
+        show_json({"is_dry_run": dry_run, "changes": changes})
+    elif not changes:
         console.print("nothing to change")
     elif dry_run:
-        console.print(f"{total} changes; nothing was done (--dry-run)")
+        console.print(f"{len(changes)} changes; nothing was done (--dry-run)")
 
 
-def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> int:
+def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> list[dict[str, Any]]:
+    """Make the changes of one project, or only show them; what they are, with a new key where one was made."""
     project = client.find_project(spec.slug)
     keys = list(client.pages(f"/projects/{project['project_id']}/keys")) if project else []
     valid = [key for key in keys if key["revoked_at"] is None]
     changes = plan(spec, project, valid)
-    if changes:
+    if changes and not is_json():
         console.print(f"[bold]project {spec.slug}[/bold]")
-    for change in changes:
-        _show(change)
+        for change in changes:
+            _show(change)
+    made = [{"project": spec.slug, "action": c.action, "kind": c.kind, "name": c.name, **c.values} for c in changes]
     if not dry_run:
         project_id = project["project_id"] if project else ""
-        for change in changes:
-            project_id = _do(client, project_id, change, {key["name"]: key["key_id"] for key in valid})
-    return len(changes)
+        for change, told in zip(changes, made, strict=True):
+            answer = _do(client, project_id, change, {key["name"]: key["key_id"] for key in valid})
+            project_id = answer.get("project_id", project_id)
+            if "api_key" in answer:
+                told["api_key"] = answer["api_key"]
+                say(f"  key '{change.name}' (shown this once): {answer['api_key']}")
+    return made
 
 
-def _do(client: AdminClient, project_id: str, change: Change, key_ids: Mapping[str, str]) -> str:
-    """Make one change; returns the project's id, which a creation makes known."""
+def _do(client: AdminClient, project_id: str, change: Change, key_ids: Mapping[str, str]) -> dict[str, Any]:
+    """Make one change; what the service answered."""
     values = dict(change.values)
     match change.action, change.kind:
         case "create", "project":
-            return str(client.call("POST", "/projects", values)["project_id"])
+            return client.call("POST", "/projects", values)
         case "change", "project":
-            client.call("PATCH", f"/projects/{project_id}", values)
+            return client.call("PATCH", f"/projects/{project_id}", values)
         case "create", "endpoint":
-            client.call("POST", f"/projects/{project_id}/endpoints", values)
+            return client.call("POST", f"/projects/{project_id}/endpoints", values)
         case "change", "endpoint":
-            client.call("PATCH", f"/projects/{project_id}/endpoints/{change.name}", values)
+            return client.call("PATCH", f"/projects/{project_id}/endpoints/{change.name}", values)
         case "create", "key":
-            minted = client.call("POST", f"/projects/{project_id}/keys", values)
-            console.print(f"  key '{change.name}' (shown this once): {minted['api_key']}", soft_wrap=True)
+            return client.call("POST", f"/projects/{project_id}/keys", values)
         case "change", "key":
-            client.call("PATCH", f"/projects/{project_id}/keys/{key_ids[change.name]}", values)
+            return client.call("PATCH", f"/projects/{project_id}/keys/{key_ids[change.name]}", values)
         case _:
             raise AssertionError(f"no such change: {change}")
-    return project_id
 
 
 def _show(change: Change) -> None:

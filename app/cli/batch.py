@@ -1,6 +1,5 @@
 """``embedgate batch …``: jobs from a file of texts to a file of vectors."""
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -8,16 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app.cli.admin_client import fail
 from app.cli.batch_input import texts_of, write_requests
 from app.cli.batch_output import Row, rows_of, write_numpy, write_parquet
+from app.cli.output import console, is_json, say, show_json
 from app.cli.tenant_client import TenantClient
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 batch_app = typer.Typer(help="Batches: submit, watch, results, cancel, list.", no_args_is_help=True)
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -49,7 +47,9 @@ def submit(
         ids = []
         for path in paths:
             ids.append(_create(client, path))
-            typer.echo(ids[-1])  # at once: should the next one be refused, this one runs
+            say(ids[-1])  # at once: should the next one be refused, this one runs
+        if is_json() and not wait:
+            show_json(ids)
     if wait:
         _watch(client, ids)
 
@@ -83,7 +83,9 @@ def results(
             written = _write_lines(client, batches, output)
         case _:
             fail(f"{output.name}: name a .jsonl, .parquet or .npy file")
-    typer.echo(f"{written} of {total} written to {output}")
+    say(f"{written} of {total} written to {output}")
+    if is_json():
+        show_json({"written": written, "total": total, "output": str(output)})
     failed = [batch for batch in batches if batch["error_file_id"]]
     for batch in failed:
         with client.lines(batch["error_file_id"]) as lines:
@@ -94,15 +96,22 @@ def results(
 def cancel(batch_ids: Ids) -> None:
     """Stop; what is done is kept and charged."""
     client = TenantClient()
-    for batch_id in batch_ids:
-        typer.echo(f"{batch_id}: {client.call('POST', f'/batches/{batch_id}/cancel')['status']}")
+    cancelled = [client.call("POST", f"/batches/{batch_id}/cancel") for batch_id in batch_ids]
+    if is_json():
+        show_json(cancelled)
+    for batch in cancelled:
+        say(f"{batch['id']}: {batch['status']}")
 
 
 @batch_app.command("list")
 def list_batches(limit: Annotated[int, typer.Option(min=1, max=100)] = 20) -> None:
     """The newest batches."""
+    batches = TenantClient().call("GET", f"/batches?limit={limit}")["data"]
+    if is_json():
+        show_json(batches)
+        return
     table = Table("id", "status", "total", "completed", "failed", "created")
-    for batch in TenantClient().call("GET", f"/batches?limit={limit}")["data"]:
+    for batch in batches:
         counts = batch["request_counts"]
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(batch["created_at"]))
         table.add_row(batch["id"], batch["status"], *(f"{counts[n]:,}" for n in counts), created)
@@ -133,7 +142,7 @@ def _watch(client: TenantClient, batch_ids: list[str]) -> None:
     )  # fmt: skip
     left = dict.fromkeys(batch_ids)
     ended = []
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=is_json()) as progress:
         tasks = {batch_id: progress.add_task(batch_id, total=None, rate="") for batch_id in left}
         while left:
             for batch_id in list(left):
@@ -155,7 +164,9 @@ def _watch(client: TenantClient, batch_ids: list[str]) -> None:
     for batch in ended:
         counts = batch["request_counts"]
         why = f": {_first_error(batch)}" if batch["status"] == "failed" else ""
-        typer.echo(f"{batch['id']} {batch['status']}, {counts['completed']} done, {counts['failed']} failed{why}")
+        say(f"{batch['id']} {batch['status']}, {counts['completed']} done, {counts['failed']} failed{why}")
+    if is_json():
+        show_json(ended)
     if any(batch["status"] != "completed" for batch in ended):
         raise typer.Exit(1)
 

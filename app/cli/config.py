@@ -1,6 +1,7 @@
 """``embedgate config …``: configuration files, offline."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,6 +9,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from app.cli.output import is_json, say, show_json
 from app.core.settings import Settings
 from app.core.settings.check import Problem, check_text
 from app.core.settings.serve_file import ServeFile
@@ -19,21 +21,24 @@ config_app = typer.Typer(help="Configuration files, offline: check, explain.", n
 @config_app.command()
 def check(paths: list[Path]) -> None:
     """Validate Serve and projects files; names the line of every mistake. Folders are searched for YAML."""
-    failed = False
-    for path in _files(paths):
-        problems = check_file(path)
-        failed |= bool(problems)
+    found = {path: check_file(path) for path in _files(paths)}
+    if is_json():
+        show_json({str(path): [asdict(problem) for problem in problems] for path, problems in found.items()})
+    for path, problems in found.items():
         for problem in problems:
-            typer.echo(f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}")
+            say(f"{path}:{problem.line}: {problem.path + ': ' if problem.path else ''}{problem.message}")
         if not problems:
-            typer.echo(f"{path}: ok")
-    if failed:
+            say(f"{path}: ok")
+    if any(found.values()):
         raise typer.Exit(1)
 
 
 @config_app.command()
 def explain() -> None:
     """Print every knob under ``args`` with its default and meaning."""
+    if is_json():
+        show_json(Settings.model_json_schema())
+        return
     for line in _explain(Settings, ""):
         typer.echo(line)
 

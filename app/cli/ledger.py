@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from app.cli.admin_client import fail
+from app.cli.output import is_json, say, show_json
 from app.core.errors import EmbedgateError
 from app.services.ledger_audit import LedgerAudit
 from app.stores.embedded_redis import socket_path
@@ -21,7 +22,6 @@ from app.stores.redis_rebuild import RedisRebuild
 from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 
-console = Console(highlight=False)
 ledger_app = typer.Typer(help="Accounts against their journal: verify, rebuild.", no_args_is_help=True)
 
 RedisUrl = Annotated[
@@ -55,25 +55,33 @@ def rebuild(
 
 
 async def _verify(redis_url: str, journal_url: str) -> int:
-    projects = entries = faulty = 0
+    projects = entries = 0
+    faults: dict[str, list[str]] = {}
     async for verdict in _audit(redis_url, journal_url).verify():
         projects += 1
         entries += verdict.entries
-        faulty += bool(verdict.faults)
+        if verdict.faults:
+            faults[verdict.project_id] = list(verdict.faults)
         for fault in verdict.faults:
-            console.print(f"[red]{verdict.project_id}: {fault}[/red]", soft_wrap=True)
-    console.print(f"{projects} projects, {entries} entries, {faulty} projects off")
-    return faulty
+            say(f"{verdict.project_id}: {fault}")
+    if is_json():
+        show_json({"projects": projects, "entries": entries, "off": faults})
+    say(f"{projects} projects, {entries} entries, {len(faults)} projects off")
+    return len(faults)
 
 
 async def _rebuild(redis_url: str, journal_url: str, ledger_id: str | None) -> int:
     store = RedisRebuild(connect(redis_url, timeout_s=PATIENT_S))
+    restored = []
     async for account in _audit(redis_url, journal_url).rebuild(store, ledger_id):
         balance = account.balance
-        console.print(
+        restored.append({"project_id": account.project_id, "released": len(account.released), **asdict(balance)})
+        say(
             f"{account.project_id}: available {balance.available}, captured {balance.captured}, "
             f"{len(account.released)} open holds released" + (f", debt {balance.debt}" if balance.debt else "")
         )
+    if is_json():
+        show_json(restored)
     return 0
 
 

@@ -1,16 +1,13 @@
 """``embedgate project|endpoint|key …``: single changes through the administration."""
 
 import secrets
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from app.cli.admin_client import AdminClient, fail
+from app.cli.output import is_json, say, show_fields, show_json, show_table
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 project_app = typer.Typer(help="Projects: create, list, show, change.", no_args_is_help=True)
 endpoint_app = typer.Typer(help="Endpoints of a project: create, list, change.", no_args_is_help=True)
 key_app = typer.Typer(help="Keys of a project: create, list, revoke.", no_args_is_help=True)
@@ -32,21 +29,24 @@ def create_project(
     slug: str, name: Annotated[str, typer.Option(help="For people; the slug when left out.")] = ""
 ) -> None:
     """Create a project."""
-    _print_fields(AdminClient().call("POST", "/projects", {"slug": slug, "name": name or slug}))
+    show_fields(AdminClient().call("POST", "/projects", {"slug": slug, "name": name or slug}))
 
 
 @project_app.command("list")
 def list_projects() -> None:
     """List all projects."""
-    _print_table(["project_id", "slug", "name", "status", "created_at"], AdminClient().pages("/projects"))
+    show_table(["project_id", "slug", "name", "status", "created_at"], AdminClient().pages("/projects"))
 
 
 @project_app.command("show")
 def show_project(project: str) -> None:
     """Show a project with its endpoints, by slug or id."""
     found = AdminClient().project(project)
+    if is_json():
+        show_json(found)
+        return
     endpoints = found.pop("endpoints")
-    _print_fields(found)
+    show_fields(found)
     _print_endpoints(endpoints)
 
 
@@ -67,7 +67,7 @@ def change_project(
         fair_share_weight=fair_share_weight,
     )  # fmt: skip
     changed = client.call("PATCH", f"/projects/{client.project(project)['project_id']}", body)
-    _print_fields({name: value for name, value in changed.items() if name != "endpoints"})
+    show_fields({name: value for name, value in changed.items() if name != "endpoints"})
 
 
 @endpoint_app.command("create")
@@ -85,7 +85,7 @@ def create_endpoint(
     client = AdminClient(reason=reason)
     body = {"slug": slug, **_given(model=model, aliases=alias, service_tier=service_tier, timeout_ms=timeout_ms)}
     body |= _given(price_nano_usd_per_mtok=price)
-    _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/endpoints", body))
+    show_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/endpoints", body))
 
 
 @endpoint_app.command("list")
@@ -110,7 +110,7 @@ def change_endpoint(
     client = AdminClient(reason=reason)
     body = _given(model=model, aliases=alias, status=status, service_tier=service_tier, timeout_ms=timeout_ms)
     body |= _given(price_nano_usd_per_mtok=price)
-    _print_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}/endpoints/{slug}", body))
+    show_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}/endpoints/{slug}", body))
 
 
 @key_app.command("create")
@@ -124,7 +124,7 @@ def create_key(
     """Create a key; it is shown this once."""
     client = AdminClient(reason=reason)
     body = {"name": name, **_given(expires_at=expires_at, limits=_numbers(limits))}
-    _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/keys", body))
+    show_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/keys", body))
 
 
 @key_app.command("change")
@@ -138,7 +138,7 @@ def change_key(
     """Change a key's name or limits; it takes effect within a second."""
     client = AdminClient(reason=reason)
     body = _given(name=name, limits=_numbers(limits))
-    _print_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}/keys/{key_id}", body))
+    show_fields(client.call("PATCH", f"/projects/{client.project(project)['project_id']}/keys/{key_id}", body))
 
 
 @key_app.command("list")
@@ -146,14 +146,14 @@ def list_keys(project: Project) -> None:
     """List a project's keys, revoked ones too."""
     client = AdminClient()
     columns = ["key_id", "name", "created_at", "expires_at", "revoked_at"]
-    _print_table(columns, client.pages(f"/projects/{client.project(project)['project_id']}/keys"))
+    show_table(columns, client.pages(f"/projects/{client.project(project)['project_id']}/keys"))
 
 
 @key_app.command("revoke")
 def revoke_key(key_id: str, project: Project, reason: Reason = "") -> None:
     """Revoke a key; it is refused everywhere within a second."""
     client = AdminClient(reason=reason)
-    _print_fields(client.call("DELETE", f"/projects/{client.project(project)['project_id']}/keys/{key_id}"))
+    show_fields(client.call("DELETE", f"/projects/{client.project(project)['project_id']}/keys/{key_id}"))
 
 
 @project_app.command("grant")
@@ -166,9 +166,9 @@ def grant(
     """Grant credit in nano-USD (5000000000 is five dollars), or correct it."""
     client = AdminClient(reason=reason)
     grant_id = grant_id or f"grant_{secrets.token_hex(12)}"
-    console.print(f"grant {grant_id}; should this fail, repeat it with --grant-id {grant_id}")
+    say(f"grant {grant_id}; should this fail, repeat it with --grant-id {grant_id}")
     body = {"amount_nano_usd": amount_nano_usd, "reason": reason, "grant_id": grant_id}
-    _print_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/grants", body))
+    show_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/grants", body))
 
 
 def _numbers(text: str | None) -> dict[str, int] | None:
@@ -188,22 +188,4 @@ def _given(**fields: Any) -> dict[str, Any]:
 def _print_endpoints(endpoints: Any) -> None:
     columns = ["slug", "model", "aliases", "task_mode", "status", "service_tier", "dimensions", "timeout_ms"]
     columns += ["price_nano_usd_per_mtok"]
-    _print_table(columns, endpoints)
-
-
-def _print_fields(fields: dict[str, Any]) -> None:
-    for name, value in fields.items():
-        console.print(f"{name:>12}  {_text(value)}", soft_wrap=True, markup=False)
-
-
-def _print_table(columns: list[str], rows: Any) -> None:
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    console.print(table, soft_wrap=True)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    show_table(columns, endpoints)

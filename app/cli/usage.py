@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.admin_client import AdminClient, fail
+from app.cli.output import is_json
 from app.core.journal import DIMENSIONS
 
 _NUMBERS = ("requests", "tokens", "cached_tokens", "amount_nano_usd")
@@ -42,6 +43,8 @@ def usage(
     groups = [name for name in DIMENSIONS if name in by.split(",")]
     rows = [{name: row.get(name, "") for name in groups} | {n: row[n] for n in _NUMBERS} for row in report["data"]]
     match output_format:
+        case Format.TABLE if is_json():
+            _text(json.dumps({**report, "data": rows}) + "\n", output)
         case Format.TABLE:
             _table(report, groups, rows, output)
         case Format.CSV:
