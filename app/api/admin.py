@@ -33,7 +33,7 @@ from app.api.journal import EntryOut, JournalQuery, journal_of
 from app.api.overview import add_overview
 from app.api.request_record import record_of
 from app.api.services import Services
-from app.api.usage import By, From, To, UsageOut, usage_of
+from app.api.usage import UsageOut, UsageQuery, usage_of
 from app.core import errors as e
 from app.core.directory import Author, Project
 from app.core.ledger_types import Limits
@@ -171,10 +171,10 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         return await journal_of(services, project_id, asked)
 
     @router.get("/projects/{project_id}/usage", summary="Balance, limits and usage", response_model_exclude_none=True)
-    async def usage(project_id: str, first_day: From = None, to: To = None, by: By = "day") -> UsageOut:
+    async def usage(project_id: str, asked: Annotated[UsageQuery, Depends()]) -> UsageOut:
         """As the project itself sees it at `/v1/usage`."""
         view = await administration.view(project_id)
-        return await usage_of(services, view.project, first_day, to, by)
+        return await usage_of(services, view.project, asked)
 
 
 def _add_endpoints(router: APIRouter, services: Services) -> None:

@@ -20,12 +20,34 @@ from app.core.rates import Rate
 from app.core.settings.tenants import BudgetsSpec, LimitsSpec
 from app.services.usage import UsageReport
 
-From = Annotated[date | None, Query(alias="from", description="First day, in UTC; the first of the month by default.")]
-To = Annotated[date | None, Query(description="Last day, included; today by default.")]
-By = Annotated[
-    str,
-    Query(max_length=64, description="Groups, with commas between: day, endpoint, tier, key, user.", examples=["day"]),
-]
+
+class UsageQuery:
+    """Which usage is asked for, how it is grouped, and which page of it."""
+
+    def __init__(
+        self,
+        first_day: Annotated[
+            date | None, Query(alias="from", description="First day, in UTC; the first of the month by default.")
+        ] = None,
+        to: Annotated[date | None, Query(description="Last day, included; today by default.")] = None,
+        by: Annotated[
+            str,
+            Query(
+                max_length=64,
+                description="Groups, with commas between: day, endpoint, tier, key, user.",
+                examples=["day"],
+            ),
+        ] = "day",
+        limit: Annotated[int | None, Query(ge=1, le=1000, description="Rows of a page; all when left out.")] = None,
+        after: Annotated[
+            str | None, Query(pattern=r"^\d{1,9}$", description="The next_cursor of the page before.")
+        ] = None,
+    ) -> None:
+        self.first_day = first_day
+        self.last_day = to
+        self.by = by
+        self.limit = limit
+        self.after = after
 
 
 class UsageTotal(BaseModel):
@@ -96,11 +118,14 @@ class UsageOut(BaseModel):
     from_day: date
     to_day: date
     data: list[UsageRow]
-    total: UsageTotal
+    total: UsageTotal = Field(description="Of all rows, on whatever page.")
+    next_cursor: str | None = None
 
     @classmethod
-    def of(cls, report: UsageReport) -> Self:
-        """From the domain."""
+    def of(cls, report: UsageReport, *, limit: int | None, after: str | None) -> Self:
+        """From the domain, cut to a page."""
+        first = int(after or 0)
+        last = len(report.rows) if limit is None else first + limit
         month = MonthOut(tokens=report.month_tokens, nano_usd=report.month_nano_usd, ends_at=report.month_ends_at)
         return cls(
             project_id=report.project.project_id,
@@ -115,17 +140,17 @@ class UsageOut(BaseModel):
             month=month,
             from_day=report.first_day,
             to_day=report.last_day,
-            data=[UsageRow.model_validate(asdict(usage) | group) for group, usage in report.rows],
+            data=[UsageRow.model_validate(asdict(usage) | group) for group, usage in report.rows[first:last]],
             total=UsageTotal.of(report.total),
+            next_cursor=str(last) if last < len(report.rows) else None,
         )
 
 
-async def usage_of(
-    services: Services, project: Project, first_day: date | None, last_day: date | None, by: str
-) -> UsageOut:
+async def usage_of(services: Services, project: Project, asked: UsageQuery) -> UsageOut:
     """A report as it goes over the wire."""
-    names = [name for name in by.split(",") if name]
-    return UsageOut.of(await services.usage.report(project, first_day=first_day, last_day=last_day, by=names))
+    names = [name for name in asked.by.split(",") if name]
+    report = await services.usage.report(project, first_day=asked.first_day, last_day=asked.last_day, by=names)
+    return UsageOut.of(report, limit=asked.limit, after=asked.after)
 
 
 def usage_router(services: Services) -> APIRouter:
@@ -138,11 +163,11 @@ def usage_router(services: Services) -> APIRouter:
         responses=errors_of(e.InvalidRequest, e.Unauthenticated, e.DependencyDown, scoped=False),
         response_model_exclude_none=True,
     )
-    async def usage(request: Request, first_day: From = None, to: To = None, by: By = "day") -> UsageOut:
+    async def usage(request: Request, asked: Annotated[UsageQuery, Depends()]) -> UsageOut:
         """Up to this moment: what is not in a report is not charged."""
         record_of(request).route = "usage"
         caller = await authenticate(services, request)
-        return await usage_of(services, caller.view.project, first_day, to, by)
+        return await usage_of(services, caller.view.project, asked)
 
     @router.get(
         "/v1/journal",

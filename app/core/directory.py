@@ -127,6 +127,9 @@ class Directory(DirectoryReader, Protocol):
     Each change is journalled together with it: what it was and is, who made it and why.
     """
 
+    async def project_ids(self, *, after: str | None, limit: int) -> Sequence[str]:
+        """A page of all projects' ids, in order."""
+
     async def create_project(self, project: Project, author: Author) -> None:
         """Store a new project; raises ``Conflict`` when the slug is taken."""
 

@@ -98,11 +98,11 @@ class Administration:
         """The money of all projects together, to the nano-dollar; how many projects and open holds there are."""
         total, projects, holds = Balance(0, 0, 0, 0, 0), 0, 0
         after: str | None = None
-        while page := await self._directory.list_projects(after=after, limit=_PAGE):
-            for account in await self.accounts([project.project_id for project in page]):
+        while page := await self._directory.project_ids(after=after, limit=_PAGE):
+            for account in await self.accounts(page):
                 total, holds = total + account.balance, holds + account.open_holds
             projects += len(page)
-            after = page[-1].project_id
+            after = page[-1]
         return total, projects, holds
 
     async def grant(

@@ -80,6 +80,11 @@ class RedisDirectory:
                 pipe.hget(directory_key(project_id), "project")
             return [_load(Project, found) for found in await pipe.execute() if found]
 
+    async def project_ids(self, *, after: str | None, limit: int) -> list[str]:
+        """A page of all projects' ids, in order."""
+        async with translated():
+            return await page_of_ids(self._redis, PROJECTS, after=after, limit=limit)
+
     async def create_project(self, project: Project, author: Author) -> None:
         """Store a new project; raises ``Conflict`` when the slug is taken."""
         project_id = project.project_id

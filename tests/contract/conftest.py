@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from app.api.services import Services
 from app.core.settings import FileSettings, ModelSettings
 from app.core.settings.batches import BatchSettings
 from app.core.tiers import Tier
-from app.services.activity import ActivityRecorder
 from app.services.administration import Administration
 from app.services.authenticate import Authenticator
 from app.services.embed import EmbedService, EmbedSettings
@@ -49,13 +49,13 @@ class Service:
 
     url: str
     pool: FakePool
+    store: EmbeddedRedis
     redis_url: str
     journal: Path
     files: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     project_id: str = ""
     api_key: str = ""
-    recorder: ActivityRecorder | None = None
 
     def admin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         response = self.raw_admin(method, path, body)
@@ -82,26 +82,35 @@ class Service:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    store = EmbeddedRedis(tmp_path_factory.mktemp("contract"))
+    with serving(tmp_path_factory) as running:
+        yield running
+
+
+@contextmanager
+def serving(folders: pytest.TempPathFactory) -> Iterator[Service]:
+    """A gateway's application with a store of its own and one tenant."""
+    store = EmbeddedRedis(folders.mktemp("contract"))
     store.start()
     port = free_port()
     running = Service(
-        f"http://127.0.0.1:{port}", FakePool(), store.url, *map(tmp_path_factory.mktemp, ("journal", "files"))
+        f"http://127.0.0.1:{port}", FakePool(), store, store.url, *map(folders.mktemp, ("journal", "files"))
     )
     started = threading.Event()
     stop = threading.Event()
 
     async def serve() -> None:
-        application = create_application(_services(running), version="0")
+        services = _services(running)
+        application = create_application(services, version="0")
         server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", lifespan="off"))
-        task = asyncio.create_task(server.serve())
+        tasks = [asyncio.create_task(server.serve()), asyncio.create_task(services.activity.run_forever())]
         while not server.started:
             await asyncio.sleep(0.01)
         started.set()
         while not stop.is_set():
             await asyncio.sleep(0.05)
+        tasks[1].cancel()
         server.should_exit = True
-        await task
+        await tasks[0]
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
@@ -144,7 +153,6 @@ def _services(running: Service) -> Services:
     )
     models = {located.card.model_id: ModelRuntime(located.card, tokenizer, running.pool)}
     overview = open_overview(redis_url=running.redis_url, accounts=accounts, models=models, journal_period_s=3600)
-    running.recorder = overview.recorder
     return Services(
         authenticator=Authenticator(
             directory, capacity=1000, clock_s=time.monotonic, wall_s=time.time, metrics=metrics
