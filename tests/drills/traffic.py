@@ -1,6 +1,7 @@
 """Callers with the OpenAI SDK, who check each vector and note what they saw and what they paid."""
 
 import itertools
+import secrets
 import threading
 import time
 from collections import Counter
@@ -79,7 +80,7 @@ class Traffic:
         client = openai.OpenAI(base_url=self._url, api_key=self._api_key, max_retries=0, timeout=60)
         while not self._ending.is_set():
             index = int(source.choice(short))
-            given = [texts[index], f"salt {number} {source.integers(1 << 40)}"]
+            given = [texts[index], f"salt {secrets.token_hex(5)}"]  # never cached: each request costs something
             self._ending.wait(_PAUSE_S)
             began_s = time.monotonic()
             try:
