@@ -4,7 +4,7 @@ PYTHON ?= python3
 PORT ?=
 V := .venv/bin
 
-.PHONY: help serve install install-dev test check lint types imports bench drills simulate manifests lock clean
+.PHONY: help serve install install-dev test check lint types imports bench drills simulate manifests documents lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ simulate: install-dev ## A month of ten million requests on the ledger, against 
 
 manifests: install-dev ## Write what each Kubernetes overlay serves, from configs/
 	@$(V)/python -m deployments.manifests
+
+documents: install-dev ## Write the references of settings, metrics and errors
+	@$(V)/python -m app.api.reference
 
 lock: install-dev ## Resolve the locks again
 	@sh .ci/lock

@@ -172,7 +172,7 @@ def _models(config: Path) -> Iterator[Finding]:
 
 def _model(model: ModelSettings) -> Finding:
     source = model.source.model_dump(exclude_none=True)
-    if "package" not in source and "folder" not in source:
+    if "package" not in source and "path" not in source:
         return Finding(f"Model {model.id}", Verdict.MILD, f"is fetched when a replica starts: {source}")
     try:
         files = locate(model, weights=True)

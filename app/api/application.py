@@ -12,6 +12,7 @@ from app.api.batches import batches_router
 from app.api.caller import below_endpoint, below_project
 from app.api.console import mount_console
 from app.api.docs import install
+from app.api.documents import add_documents
 from app.api.embeddings import embeddings_router
 from app.api.envelope import Envelope
 from app.api.errors import answer_and_note
@@ -29,6 +30,11 @@ from app.core.errors import EmbedgateError, InvalidRequest, MethodNotAllowed, Ro
 _DESCRIPTION = """
 Text (or token ids) in, vectors out, on the OpenAI shape. Point an OpenAI SDK's `base_url` at
 `/v1` (the key names the project) or at `/{project_id}/{endpoint_slug}/v1`, and keep the rest.
+
+Guides and references: [concepts](/docs/concepts.md), [migrating](/docs/migrating.md), [guides](/docs/guides.md),
+[prices](/docs/pricing.md), [operations](/docs/operations.md), [settings](/docs/settings.md),
+[metrics](/docs/metrics.md), [errors](/docs/errors.md), [changing the code](/docs/changing-the-code.md).
+The console is at [/console](/console/).
 
 Every error has the envelope `{"error": {"message", "type", "param", "code"}}`; every answer
 carries `x-request-id`; every 429 and 503 carries `retry-after`.
@@ -56,6 +62,7 @@ def create_application(services: Services, *, version: str, ingress_adds_id: boo
         openapi_tags=[{"name": name} for name in _TAGS],
     )
     mount_console(app)
+    add_documents(app)
     for router in (
         health_router(services),
         admin_router(services),

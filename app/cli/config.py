@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
 
 import typer
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from app.cli.output import is_json, say, show_json
 from app.core.settings import Settings
 from app.core.settings.check import Problem, check_text
+from app.core.settings.explain import explain as explain_knobs
 from app.core.settings.serve_file import ServeFile
 from app.core.settings.tenants import ProjectsFile
 
@@ -39,8 +37,12 @@ def explain() -> None:
     if is_json():
         show_json(Settings.model_json_schema())
         return
-    for line in _explain(Settings, ""):
-        typer.echo(line)
+    for knob in explain_knobs(Settings):
+        indent = "  " * (len(knob.path) - 1)
+        default = f" = {knob.default}" if knob.default is not None else ""
+        typer.echo(f"{indent}{knob.path[-1]}{default}{' (required)' if knob.is_required else ''}")
+        for line in knob.meaning:
+            typer.echo(f"{indent}    {line}")
 
 
 def check_file(path: Path) -> list[Problem]:
@@ -60,21 +62,3 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield from sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
         else:
             yield path
-
-
-def _explain(model: type[BaseModel], indent: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
-        default = "" if inner or field.default is PydanticUndefined else f" = {field.default!r}"
-        required = " (required)" if field.is_required() else ""
-        yield f"{indent}{name}{default}{required}"
-        for line in (field.description or "").splitlines():
-            yield f"{indent}    {line.strip()}"
-        if inner:
-            yield from _explain(inner, indent + "  ")
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)
