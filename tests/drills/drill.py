@@ -48,7 +48,7 @@ class Report:
 
 def hold(drill: Drill, house: House) -> Report:
     """Run a drill under traffic and judge it."""
-    before = house.captured_nano_usd()
+    before = house.charged_nano_usd()
     with Traffic(house.url, house.api_key, MODEL) as traffic:
         time.sleep(_CALM_S)
         began_s = time.monotonic()
@@ -62,7 +62,7 @@ def hold(drill: Drill, house: House) -> Report:
         recovery_s = time.monotonic() - began_s
         time.sleep(_CALM_S)
     wait(house.store.is_whole, "the store has a primary and a replica", within_s=60)
-    difference = house.captured_nano_usd() - before - traffic.paid_nano_usd
+    difference = house.charged_nano_usd() - before - traffic.paid_nano_usd
     verified = house.verify()
     faults = [failure] if failure else []
     if sum(traffic.errors.values()) > drill.errors:

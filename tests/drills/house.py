@@ -32,6 +32,7 @@ from tests.stack import ROOT, free_port
 
 MODEL = "all-MiniLM-L6-v2"
 PRICE_NANO_USD_PER_MTOK = 20_000_000
+CREDIT_NANO_USD = 10**12
 NODES = {"gateway-a": 2, "gateway-b": 2, "embedder-a": 2, "embedder-b": 2, "embedder-c": 2}
 _STARTS = 3
 _ACTORS = "ray::ServeReplica:embedgate:"
@@ -299,7 +300,7 @@ class House:
         base = f"/projects/{self.project_id}"
         self.add_endpoint("embed", MODEL)
         self.api_key = self.admin("POST", f"{base}/keys", {"name": "drills"})["api_key"]
-        grant = {"amount_nano_usd": 10**12, "reason": "drills", "grant_id": "drills"}
+        grant = {"amount_nano_usd": CREDIT_NANO_USD, "reason": "drills", "grant_id": "drills"}
         self.admin("POST", f"{base}/grants", grant)
 
     def add_endpoint(self, slug: str, model: str) -> None:
@@ -320,9 +321,10 @@ class House:
             f"{self.url}/files", data={"purpose": "batch"}, files=file, headers=headers, timeout=30
         ).status_code
 
-    def captured_nano_usd(self) -> int:
-        """What the project was charged, refunds taken off."""
-        return int(self.store.current().raw.hget(account_key(self.project_id, "account"), "captured") or 0)
+    def charged_nano_usd(self) -> int:
+        """What the project was charged, refunds taken off: a refund comes as a grant."""
+        account = self.store.current().raw.hgetall(account_key(self.project_id, "account"))
+        return CREDIT_NANO_USD - int(account[b"available"]) - int(account[b"held"])
 
     def verify(self) -> str:
         """The last line of ``embedgate ledger verify``."""

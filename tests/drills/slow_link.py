@@ -1,28 +1,54 @@
-"""A way to a server that can be made slow: what goes through it is held back, in both directions."""
+"""A way to a server that can be made slow: what goes through it is held back, in both directions.
+
+It is a process of its own, ahead of all others where that is allowed: callers and polls beside it would make it slow
+when nobody asked for that.
+"""
 
 import asyncio
 import contextlib
-import threading
+import os
+import subprocess
+import sys
+from typing import IO
+
+_AHEAD = -10
 
 
 class SlowLink:
-    """A proxy of TCP on loopback, in a thread of its own. ``delay_s`` may be set at any time."""
+    """A proxy of TCP on loopback."""
 
     def __init__(self) -> None:
-        self.delay_s = 0.0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        command = [sys.executable, "-m", "tests.drills.slow_link"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def open(self, port: int) -> int:
         """The port that leads to ``port``."""
-        return asyncio.run_coroutine_threadsafe(self._listen(port), self._loop).result(10)
+        return int(self._ask(f"open {port}"))
+
+    def delay(self, delay_s: float) -> None:
+        """Hold everything back for so long, from now on."""
+        self._ask(f"delay {delay_s}")
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._process.kill()
+        self._process.wait(10)
 
-    async def _listen(self, port: int) -> int:
+    def _ask(self, question: str) -> str:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(question + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+class _Way:
+    """All that a link's process knows."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+
+    async def listen(self, port: int) -> int:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 there, back = await asyncio.open_connection("127.0.0.1", port)
@@ -43,3 +69,20 @@ class SlowLink:
                 await writer.drain()
         with contextlib.suppress(OSError):
             writer.close()
+
+
+async def _obey(questions: IO[str]) -> None:
+    way = _Way()
+    while question := await asyncio.to_thread(questions.readline):
+        verb, _, value = question.strip().partition(" ")
+        if verb == "open":
+            print(await way.listen(int(value)), flush=True)
+        else:
+            way.delay_s = float(value)
+            print("so be it", flush=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(PermissionError):
+        os.nice(_AHEAD)
+    asyncio.run(_obey(sys.stdin))

@@ -43,9 +43,9 @@ def out_of_memory(house: House) -> None:
 
 def slow(house: House) -> None:
     """Twice 40 ms for every answer: far from here, but not away."""
-    house.link.delay_s = 0.04
+    house.link.delay(0.04)
     time.sleep(8)
-    house.link.delay_s = 0.0
+    house.link.delay(0.0)
 
 
 def clock_is_wrong(house: House) -> None:
