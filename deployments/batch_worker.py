@@ -12,7 +12,10 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app.core.settings import Settings
+from app.services.activity import ActivityRecorder
 from app.services.loop_watch import watch_loop
+from app.stores.redis_activity import RedisActivity
+from app.stores.redis_client import connect
 from deployments.batches import open_worker
 from deployments.environment import files_url, redis_url
 from deployments.loopback import keep_internal_port_local
@@ -47,17 +50,21 @@ class BatchWorkerReplica:
         os.nice(config.batches.niceness)
         environment = {**deployed_with, **os.environ}
         metrics = RayMetrics()
+        url = await redis_url(config, environment, embedded_redis)
+        activity = ActivityRecorder(RedisActivity(connect(url)), standing=None, wall_s=time.time)
         executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="lines")
         self._worker = open_worker(
-            redis_url=await redis_url(config, environment, embedded_redis),
+            redis_url=url,
             files_url=files_url(config, environment),
             settings=config,
             models=open_models(config.models, embedders, executor=executor, metrics=metrics),
             executor=executor,
             metrics=metrics,
+            note_lines=activity.note_lines,
         )
         watch = watch_loop(metrics, process="batch_worker", clock_s=time.monotonic)
-        self._watch = asyncio.get_running_loop().create_task(watch)
+        loop = asyncio.get_running_loop()
+        self._background = [loop.create_task(work) for work in (watch, activity.run_forever())]
         self._worker.start()
         self._has_left = False
 

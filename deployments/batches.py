@@ -11,6 +11,7 @@ from typing import Self
 from redis.asyncio import Redis
 
 from app.api.batch_lines import JsonLines
+from app.core.activity import Lines
 from app.core.batch.input_check import LineBounds
 from app.core.directory import Endpoint
 from app.core.ports import Metrics
@@ -92,6 +93,7 @@ def open_worker(
     models: Mapping[str, ModelRuntime],
     executor: Executor,
     metrics: Metrics,
+    note_lines: Callable[[Lines], None],
     wall_s: Callable[[], float] = time.time,
 ) -> BatchWorker:
     """A worker, which begins with :meth:`BatchWorker.start`.
@@ -103,6 +105,7 @@ def open_worker(
         models: by id.
         executor: threads that parse, tokenize and write lines.
         metrics: of the process.
+        note_lines: told of lines as they end.
         wall_s: Unix time.
     """
     stores = _Stores.at(redis_url, files_url)
@@ -119,6 +122,7 @@ def open_worker(
         codec=JsonLines(),
         executor=executor,
         metrics=metrics,
+        note_lines=note_lines,
         wall_s=wall_s,
         max_tokens=settings.request.max_tokens,
     )

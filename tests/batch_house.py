@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import redis
 
+from app.core.activity import Lines
 from app.core.batch.refs import BatchRef
 from app.core.batch.state import Batch
 from app.core.directory import Author, Endpoint, Project
@@ -64,6 +65,7 @@ class BatchHouse:
         )
         self.metrics = RecordingMetrics()
         self.pool = FakePool()
+        self.lines_told: list[Lines] = []
         self.workers: list[BatchWorker] = []
 
     async def open_tenant(self, *, credit: int = 10**12, budgets: Budgets | None = None, price: int = PRICE) -> None:
@@ -85,6 +87,7 @@ class BatchHouse:
             models={MODEL: ModelRuntime(located.card, tokenizer, self.pool)},
             executor=executor,
             metrics=self.metrics,
+            note_lines=self.lines_told.append,
             wall_s=self.clock,
         )
         if prepare is not None:

@@ -30,6 +30,10 @@ EMBEDDING_HEADERS: dict[str, Any] = {
         "schema": {"type": "string"},
     },
     "x-truncated": {"description": "How many inputs were cut, where any was.", "schema": {"type": "integer"}},
+    "server-timing": {
+        "description": "Duration of each stage, where `x-server-timing` in the request asked for it.",
+        "schema": {"type": "string"},
+    },
     "openai-processing-ms": {"description": "Time spent here.", "schema": {"type": "integer"}},
 }
 

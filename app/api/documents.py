@@ -50,4 +50,7 @@ def _page(name: str) -> str:
     text = path.read_text(encoding="utf-8")
     title = next((line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ")), name)
     body = MarkdownIt("commonmark").enable("table").render(text)
+    # What scrolls sideways on a narrow screen must be reached by keyboard.
+    body = body.replace("<pre>", '<pre tabindex="0">')
+    body = body.replace("<table>", '<div class="scroll" tabindex="0"><table>').replace("</table>", "</table></div>")
     return _PAGE.format(title=escape(title), body=body)

@@ -51,9 +51,9 @@ def _tiers(found: dict[str, Any]) -> Table:
     table = Table(title=f"The last {len(points)} minutes, {found['gateways']} gateways", title_justify="left")
     for name in ("tier", "requests/s", "tokens/s", "refused", "failed", "p50 ms", "p99 ms"):
         table.add_column(name, justify="left" if name == "tier" else "right")
-    for tier in (*_TIERS, "none"):
+    for tier in (*_TIERS, "batch", "none"):
         own = [point["tiers"][tier] for point in points if tier in point["tiers"]]
-        if not own and tier == "none":
+        if not own and tier in ("batch", "none"):
             continue
         rates = (f"{sum(one[name] for one in own) / span_s:,.1f}" for name in ("requests", "tokens"))
         counts = (f"{sum(one[name] for one in own):,}" for name in ("refused", "failed"))

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from app.core.tiers import Tier
+
 NO_TIER = "none"
 """Stands for requests that failed before their tier was known."""
 
@@ -74,6 +76,17 @@ class Outcome:
     nano_usd: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a batch that ended together; ``tokens`` are all of those that succeeded, the cached ones included."""
+
+    completed: int
+    failed: int
+    tokens: int
+    cached_tokens: int
+    nano_usd: int
+
+
 Sums = dict[str, int]
 """Names as they are stored, ``tier|count`` or ``tier|ms|bucket``, and what they add up to."""
 
@@ -91,6 +104,16 @@ def note(sums: Sums, outcome: Outcome) -> None:
         _add(sums, f"{tier}|failed", 1)
     else:
         _add(sums, f"{tier}|refused", 1)
+
+
+def note_lines(sums: Sums, lines: Lines) -> None:
+    """Add lines of a batch. They have no latency: nobody waits for one."""
+    tier = Tier.BATCH.value
+    _add(sums, f"{tier}|requests", lines.completed + lines.failed)
+    _add(sums, f"{tier}|refused", lines.failed)
+    _add(sums, f"{tier}|tokens", lines.tokens - lines.cached_tokens)
+    _add(sums, f"{tier}|cached_tokens", lines.cached_tokens)
+    _add(sums, f"{tier}|nano_usd", lines.nano_usd)
 
 
 def _add(sums: Sums, name: str, amount: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.core.activity import MINUTES, Grain, Outcome, Sums, TierActivity, View, by_tier, note
+from app.core.activity import MINUTES, Grain, Lines, Outcome, Sums, TierActivity, View, by_tier, note, note_lines
 from app.core.errors import DependencyDown
 from app.core.standing import GatewayStanding, ModelStanding, Trouble, together, troubles
 
@@ -38,12 +38,12 @@ class ActivityRecorder:
 
     Args:
         store: where the sums go.
-        standing: how this gateway stands.
+        standing: how this gateway stands; None for a process that is none.
         wall_s: Unix time.
     """
 
     def __init__(
-        self, store: ActivityStore, *, standing: Callable[[], GatewayStanding], wall_s: Callable[[], float]
+        self, store: ActivityStore, *, standing: Callable[[], GatewayStanding] | None, wall_s: Callable[[], float]
     ) -> None:
         self._store = store
         self._standing = standing
@@ -54,6 +54,10 @@ class ActivityRecorder:
         """Take a request into account."""
         note(self._sums, outcome)
 
+    def note_lines(self, lines: Lines) -> None:
+        """Take lines of a batch into account."""
+        note_lines(self._sums, lines)
+
     async def run_forever(self) -> None:
         """Tell the store until cancelled; what it does not take is told later, at a later time."""
         while True:
@@ -63,7 +67,7 @@ class ActivityRecorder:
             except DependencyDown:
                 continue
             except Exception:
-                logger.exception("the gateway's activity is not told")
+                logger.exception("activity is not told")
 
     async def tell(self) -> None:
         """Tell the store now. A call whose answer is lost may count twice: these are figures to look at."""
@@ -75,7 +79,8 @@ class ActivityRecorder:
             for name, amount in sums.items():
                 self._sums[name] = self._sums.get(name, 0) + amount
             raise
-        await self._store.report(self._standing())
+        if self._standing is not None:
+            await self._store.report(self._standing())
 
 
 @dataclass(frozen=True, slots=True)

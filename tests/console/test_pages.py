@@ -188,3 +188,15 @@ def test_a_dropped_file_becomes_a_batch(visit: Visit, tenant: Tenant) -> None:
     expect(visit.page.get_by_role("dialog")).to_contain_text("What is done is kept and stays charged")
     visit.page.get_by_role("button", name="Cancel the batch").click()
     expect(visit.page.get_by_role("dialog")).to_contain_text("cancel")
+
+
+@pytest.mark.parametrize("visit", LOOKS, indirect=True)
+def test_the_documents_are_pages_too(visit: Visit) -> None:
+    visit.page.goto(f"{visit.service.url}/docs/README.md")
+    names = visit.page.locator("main a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    assert "concepts.md" in names and "errors.md" in names
+    for name in dict.fromkeys(["README.md", *names]):
+        visit.page.goto(f"{visit.service.url}/docs/{name}")
+        expect(visit.page.get_by_role("heading", level=1)).to_be_visible()
+        visit.must_be_accessible()
+        visit.must_be_narrow()

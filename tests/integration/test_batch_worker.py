@@ -58,6 +58,8 @@ async def test_all_the_way(house: BatchHouse) -> None:
     house.worker()
     ref = await house.submit(lines_of([f"text {n}" for n in range(700)]))
     batch = await house.until_ended(ref)
+    assert sum(lines.completed for lines in house.lines_told) == 700
+    assert sum(lines.nano_usd for lines in house.lines_told) == batch.tokens * 10
     assert (batch.status, batch.completed, batch.failed, batch.chunks) == (S.COMPLETED, 700, 0, 3)
     output = await house.lines(batch.output_file_id)
     assert [line["custom_id"] for line in output] == [f"c{n}" for n in range(1, 701)]

@@ -85,7 +85,7 @@ class Callers:
         self._stack.admin(
             "POST", f"{project}/grants", {"amount_nano_usd": 10**11, "reason": "drawn", "grant_id": "drawn"}
         )
-        limits = {"requests_per_minute": {"per_minute": 900, "burst": 60}}
+        limits = {"requests_per_minute": 900, "request_burst": 60}
         self._stack.admin("PATCH", project, {"limits": limits})
 
     def _lines(self, count: int) -> bytes:

@@ -57,6 +57,12 @@ def test_tenants_paths_have_a_route() -> None:
     matches = [match["path"] for rule in route["spec"]["rules"] for match in rule["matches"]]
     expressions = [match["value"] for match in matches if match["type"] == "RegularExpression"]
     prefixes = tuple(match["value"] for match in matches if match["type"] == "PathPrefix")
-    for path in ("/v1/embeddings", "/v1/files", f"/proj_{secrets.token_hex(12)}/embed/v1/embeddings"):
+    for path in (
+        "/v1/embeddings",
+        "/v1/files",
+        "/console/main.js",
+        "/docs/errors.md",
+        f"/proj_{secrets.token_hex(12)}/embed/v1/embeddings",
+    ):
         assert path.startswith(prefixes) or any(re.fullmatch(one, path) for one in expressions), path
     assert not any(re.fullmatch(one, "/admin/v1/projects") for one in expressions)

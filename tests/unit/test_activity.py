@@ -6,7 +6,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.activity import LATENCY_EDGES_MS, MINUTES, Outcome, Sums, View, by_tier, note, percentile_ms
+from app.core.activity import (
+    LATENCY_EDGES_MS,
+    MINUTES,
+    Lines,
+    Outcome,
+    Sums,
+    View,
+    by_tier,
+    note,
+    note_lines,
+    percentile_ms,
+)
 from app.core.standing import GatewayStanding, ModelStanding, together, troubles
 from app.core.tiers import Tier
 
@@ -54,6 +65,14 @@ def test_percentiles_are_right_to_a_fifth(samples_ms: list[float], share: float)
     assert given_ms is not None
     capped = min(exact, LATENCY_EDGES_MS[-1])
     assert capped / 1.21 - 1.01 <= given_ms <= capped * 1.21 + 1.01
+
+
+def test_lines_of_batches_count_without_a_latency() -> None:
+    sums: Sums = {}
+    note_lines(sums, Lines(completed=8, failed=2, tokens=40, cached_tokens=4, nano_usd=180))
+    batch = by_tier([sums])["batch"]
+    assert (batch.requests, batch.refused, batch.failed, batch.p50_ms) == (10, 2, 0, None)
+    assert (batch.tokens, batch.cached_tokens, batch.nano_usd) == (36, 4, 180)
 
 
 def test_nobody_answered_has_no_percentile() -> None:

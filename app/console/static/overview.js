@@ -8,6 +8,7 @@ import { Figure, Loaded, Table, useLoad } from "./parts.js";
 
 const VIEWS = [["hour", "Last hour"], ["day", "Last day"], ["week", "Last week"]];
 const TIERS = ["priority", "default", "flex"];
+const ALL_TIERS = [...TIERS, "batch"];
 
 export function Overview() {
   const [view, setView] = useState("hour");
@@ -39,7 +40,7 @@ function Traffic({ data }) {
   const times = data.points.map((point) => Date.parse(point.at) / 1000);
   const minutes = data.point_s / 60;
   const lines = (value) => TIERS.map((tier) => ({ label: tier, values: data.points.map((p) => (p.tiers[tier] ? value(p.tiers[tier]) : null)) }));
-  const rate = (name) => TIERS.map((tier) => ({ label: tier, values: data.points.map((p) => (p.tiers[tier]?.[name] ?? 0) / minutes) }));
+  const rate = (name) => ALL_TIERS.map((tier) => ({ label: tier, values: data.points.map((p) => (p.tiers[tier]?.[name] ?? 0) / minutes) }));
   const failures = ["refused", "failed"].map((name) => ({
     label: name,
     color: name === "failed" ? "--bad" : "--mild",

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from app.core import metric_names as names
+from app.core.activity import Lines
 from app.core.batch.chunk import ChunkResults, InputLine, dump_results, load_lines, load_results
 from app.core.batch.refs import ChunkLease
 from app.core.batch.state import Batch, ChunkDone, Closed
@@ -49,6 +50,7 @@ class ChunkWork:
         codec: knows the wire.
         executor: threads that parse, tokenize and write.
         metrics: where lines are counted.
+        note_lines: told of them too.
         wall_s: Unix time.
         max_tokens: of one request.
     """
@@ -64,6 +66,7 @@ class ChunkWork:
         codec: LineCodec,
         executor: Executor,
         metrics: Metrics,
+        note_lines: Callable[[Lines], None],
         wall_s: Callable[[], float],
         max_tokens: int,
     ) -> None:
@@ -75,6 +78,7 @@ class ChunkWork:
         self._codec = codec
         self._executor = executor
         self._metrics = metrics
+        self._note_lines = note_lines
         self._wall_s = wall_s
         self._max_tokens = max_tokens
 
@@ -197,6 +201,8 @@ class ChunkWork:
         if after is None or lease.chunk not in after.done_chunks:
             return False
         await money.let_go(head.holds)
+        charged = sum(money.amount_nano_usd(hold) for hold in head.holds if hold.succeeded)
+        self._note_lines(Lines(head.completed, head.failed, done.tokens, done.cached_tokens, charged))
         for outcome, count in (("completed", head.completed), ("failed", head.failed)):
             if count:
                 self._metrics.count(names.BATCH_LINES, count, outcome=outcome)

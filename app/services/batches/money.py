@@ -83,7 +83,7 @@ class BatchMoney:
             is_wanted: see :meth:`capture`.
         """
         settlements = [
-            (self._hold_id(line.number), Settlement.CAPTURE, self._amount_nano_usd(line))
+            (self._hold_id(line.number), Settlement.CAPTURE, self.amount_nano_usd(line))
             if line.succeeded
             else (self._hold_id(line.number), Settlement.UNDELIVERED, 0)
             for line in lines
@@ -144,7 +144,8 @@ class BatchMoney:
     def _hold_id(self, number: int) -> str:
         return f"{self._batch.batch_id}:{number}"
 
-    def _amount_nano_usd(self, line: LineHold) -> int:
+    def amount_nano_usd(self, line: LineHold) -> int:
+        """What a line costs."""
         return cost_nano_usd(
             line.tokens,
             price_nano_usd_per_mtok=self._batch.price_nano_usd_per_mtok,
@@ -166,4 +167,4 @@ class BatchMoney:
             "line": line.number,
         }
         told = orjson.dumps(details).decode()
-        return Charge(self._hold_id(line.number), self._amount_nano_usd(line), line.tokens, batch.key_id, told)
+        return Charge(self._hold_id(line.number), self.amount_nano_usd(line), line.tokens, batch.key_id, told)
