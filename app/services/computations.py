@@ -32,7 +32,7 @@ class Round:
 
 
 class Computations:
-    """A round is begun, and then finished or left, once."""
+    """A round is begun, its hold is said to stand, and then it is finished; or it is left."""
 
     def __init__(self, cache: VectorCache, metrics: Metrics) -> None:
         self._cache = cache
@@ -72,6 +72,11 @@ class Computations:
         for key, future in zip(begun.own, futures, strict=True):
             begun.flights[key] = self._cache.start(key, asker.tier, future)  # type: ignore[arg-type]
         return begun
+
+    def held(self, begun: Round) -> None:
+        """Say that the hold stands: only then is what was computed remembered for others."""
+        for flight in begun.flights.values():
+            self._cache.held(flight)
 
     async def finish(
         self, begun: Round, found: dict[CacheKey, Vector], missing: Mapping[CacheKey, TokenIds]

@@ -180,6 +180,8 @@ class EmbedService:
                 self._computations.leave(begun)
             raise
         self._head_start.admitted(asked)
+        if begun is not None:
+            self._computations.held(begun)
         return hold, begun
 
     async def _compute_under(
@@ -200,15 +202,21 @@ class EmbedService:
         try:
             left = missing
             if left:
-                left = await computations.finish(
-                    begun or computations.begin(runtime, left, asker, may_join=True), found, left
-                )
+                begun = begun or self._begin_held(runtime, left, asker, may_join=True)
+                left = await computations.finish(begun, found, left)
             if left:
-                own = computations.begin(runtime, left, asker, may_join=False)
+                own = self._begin_held(runtime, left, asker, may_join=False)
                 await computations.finish(own, found, left)
         except BaseException:
             await asyncio.shield(hold.release())
             raise
+
+    def _begin_held(
+        self, runtime: ModelRuntime, missing: Mapping[CacheKey, TokenIds], asker: Asker, *, may_join: bool
+    ) -> Round:
+        begun = self._computations.begin(runtime, missing, asker, may_join=may_join)
+        self._computations.held(begun)
+        return begun
 
     def _count(self, model_id: str, tier: Tier, result: EmbeddingResult) -> None:
         charged_tokens = result.total_tokens - result.cached_tokens

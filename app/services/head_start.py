@@ -1,9 +1,9 @@
 """Whether a replica begins a request while the ledger is still being asked.
 
 On an idle service the ledger's round trip is all that a request waits for before its work, so that
-work begins at once: for a caller that the ledger let in the last time, at a replica that has nothing
-else to do. A refusal withdraws it. What that can waste is one request of one caller for each of its
-refusals at a gateway, on a replica that was idle.
+work begins at once: for a caller that the ledger let in the last time, while no replica is known to have
+anything else to do (other gateways' work is heard of within half a second). A refusal withdraws it, and
+what was computed by then is forgotten. That wastes one request of one caller, at most, for each refusal.
 """
 
 from cachetools import LRUCache

@@ -28,12 +28,16 @@ def cache_key(*, scope: str, revision: str, token_ids: TokenIds) -> CacheKey:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A computation under way, shared by all that ask for the same vector while it lasts."""
+    """A computation under way, shared by all that ask for the same vector while it lasts.
+
+    ``is_held`` once the hold of somebody who waits for it stands: what nobody was to pay for is not remembered.
+    """
 
     key: CacheKey
     tier: Tier
     future: asyncio.Future[Vector]
     waiters: int = 0
+    is_held: bool = False
 
     def error(self) -> BaseException | None:
         """Why there is no vector; None when there is one. The computation has ended."""
@@ -109,7 +113,7 @@ class VectorCache:
         return None
 
     def start(self, key: CacheKey, tier: Tier, future: asyncio.Future[Vector]) -> Flight:
-        """Register a new computation; its vector is stored when it ends, whoever still waits."""
+        """Register a new computation; its vector is stored when it ends and :meth:`held` was called, whoever waits."""
         flight = Flight(key, tier, future, waiters=1)
         self._flights[key, tier] = flight
         future.add_done_callback(lambda _: self._land(flight))
@@ -124,8 +128,19 @@ class VectorCache:
     def _land(self, flight: Flight) -> None:
         if self._flights.get((flight.key, flight.tier)) is flight:
             del self._flights[flight.key, flight.tier]
-        if flight.future.cancelled() or flight.future.exception() is not None:
+        if not flight.future.cancelled() and flight.future.exception() is None and flight.is_held:
+            self._remember(flight)
+
+    def held(self, flight: Flight) -> None:
+        """Say that somebody who waits for it has a hold that stands."""
+        if flight.is_held:
             return
+        flight.is_held = True
+        has_landed = self._flights.get((flight.key, flight.tier)) is not flight
+        if has_landed and not flight.future.cancelled() and flight.future.exception() is None:
+            self._remember(flight)
+
+    def _remember(self, flight: Flight) -> None:
         # The reply's rows share one buffer; a copy keeps one row alive, not the whole reply.
         vector = np.array(flight.future.result(), dtype=np.float32)
         vector.setflags(write=False)

@@ -441,3 +441,32 @@ async def test_others_who_joined_a_refused_head_start_get_their_vectors() -> Non
     gate.set()
     assert same(await joining, await house.expected("two"))
     assert house.computed() == 2
+
+
+async def test_what_was_computed_before_a_refusal_is_not_free_afterwards() -> None:
+    shared = FakeSharedVectors()
+    house = House(shared=shared)
+    house.pool.is_idle = True
+    await house.embed("one")
+    house.admission.gate = asyncio.Event()
+    refused = asyncio.create_task(house.embed("two"))
+    await until(lambda: house.computed() == 2 and house.cache.flights == 0)
+    house.admission.refusal = InsufficientQuota("no credit")
+    house.admission.gate.set()
+    with pytest.raises(InsufficientQuota):
+        await refused
+    assert len(house.cache) == 1 and len(shared.vectors) == 1
+    house.admission.refusal = None
+    assert (await house.embed("two")).cache_state is CacheState.MISS
+
+
+async def test_what_was_computed_before_a_hold_stood_is_remembered_once_it_does() -> None:
+    house = House()
+    house.pool.is_idle = True
+    await house.embed("one")
+    house.admission.gate = asyncio.Event()
+    asking = asyncio.create_task(house.embed("two"))
+    await until(lambda: house.computed() == 2 and house.cache.flights == 0)
+    house.admission.gate.set()
+    await asking
+    assert (await house.embed("two")).cache_state is CacheState.HIT

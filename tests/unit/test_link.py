@@ -435,3 +435,39 @@ async def test_a_stranger_cannot_send_much(house: House) -> None:
     async with asyncio.timeout(2):
         assert await reader.read() == b""
     writer.close()
+
+
+async def test_a_pool_is_idle_while_nobody_is_known_to_wait_for_it(house: House) -> None:
+    await house.open(1)
+    assert house.pool.is_idle
+    house.replicas[0].engine.takes_s = 0.2
+    futures = house.submit(1)
+    assert not house.pool.is_idle, "this gateway's own work"
+    await asyncio.gather(*futures)
+    async with asyncio.timeout(5):
+        while not house.pool.is_idle:
+            await asyncio.sleep(0.01)
+    other = ReplicaPool(
+        model_id="m",
+        dimensions=8,
+        discovery=house,
+        max_wait_ms=MAX_WAIT_MS,
+        metrics=house.metrics,
+        clock_s=time.monotonic,
+    )
+    async with asyncio.timeout(5):
+        while not other.is_ready:
+            await asyncio.sleep(0.01)
+    house.replicas[0].engine.gate.clear()
+    futures = house.submit(2, 3)
+    async with asyncio.timeout(5):
+        while other.is_idle:
+            await asyncio.sleep(0.05)
+    house.replicas[0].engine.gate.set()
+    await asyncio.gather(*futures)
+    await other.close()
+
+
+async def test_a_pool_without_a_replica_is_not_idle(house: House) -> None:
+    await house.open(0)
+    assert not house.pool.is_idle
