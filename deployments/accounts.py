@@ -25,6 +25,8 @@ from app.stores.redis_wire import RedisWire
 from app.stores.script_pipe import ScriptPipe
 from deployments.fresh_ids import FreshIds
 
+_READER_THREADS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
@@ -90,7 +92,8 @@ def open_accounts(
             new_hold_id=new_hold_id,
         ),
         usage=UsageService(ledger, journal, wall_s=time.time),
-        journal=JournalReader(swept, parts),
+        # Threads of its own, so that looking back holds up neither the drain nor answers.
+        journal=JournalReader(swept, JournalFiles(ObjectPlace.of(journal_url, threads=_READER_THREADS))),
         unsettled=unsettled,
         housekeeping=Housekeeping(
             ledger=RedisLedger(connect(redis_url), behind, retain_ms=remember_s * 1000),

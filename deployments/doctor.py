@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.text import Text
 
 from app.cli.admin_client import AdminClient
 from app.cli.output import console, is_json, show_json
@@ -64,7 +65,7 @@ def doctor(
         if not is_json():
             colour = {Verdict.GOOD: "green", Verdict.MILD: "yellow", Verdict.BAD: "bold red"}[finding.verdict]
             mark = {Verdict.GOOD: "✓", Verdict.MILD: "!", Verdict.BAD: "✗"}[finding.verdict]
-            console.print(f"[{colour}]{mark}[/] {finding.about}: {finding.sentence}", soft_wrap=True)
+            console.print(Text.assemble((mark, colour), f" {finding.about}: {finding.sentence}"), soft_wrap=True)
     if is_json():
         show_json([asdict(finding) for finding in findings])
     if any(finding.verdict is Verdict.BAD for finding in findings):

@@ -3,10 +3,12 @@
 import logging
 import os
 from collections.abc import Mapping
-
-from ray.serve.handle import DeploymentHandle
+from typing import TYPE_CHECKING
 
 from app.core.settings import Settings
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
 
 ADMIN_TOKEN_VARIABLE = "EMBEDGATE_ADMIN_TOKEN"  # noqa: S105
 REDIS_URL_VARIABLE = "REDIS_URL"
@@ -33,7 +35,9 @@ def from_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
-async def redis_url(settings: Settings, environment: Mapping[str, str], embedded_redis: DeploymentHandle | None) -> str:
+async def redis_url(
+    settings: Settings, environment: Mapping[str, str], embedded_redis: "DeploymentHandle | None"
+) -> str:
     """Where the store is: the environment goes before the configuration, and both before the embedded one."""
     named = environment.get(REDIS_URL_VARIABLE) or settings.redis.url
     if named:

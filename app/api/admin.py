@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.routing import APIRoute
@@ -33,7 +34,7 @@ from app.api.journal import EntryOut, JournalQuery, journal_of
 from app.api.overview import add_overview
 from app.api.request_record import record_of
 from app.api.services import Services
-from app.api.usage import UsageOut, UsageQuery, usage_of
+from app.api.usage import AccountOut, UsageOut, UsageQuery, usage_of
 from app.core import errors as e
 from app.core.directory import Author, Project
 from app.core.ledger_types import Limits
@@ -45,10 +46,14 @@ After = Annotated[str | None, Query(max_length=200, description="Cursor: the nex
 
 
 def _author(
-    x_actor: Annotated[str, Header(max_length=200, description="Who makes the change, for the journal.")] = "operator",
-    x_reason: Annotated[str, Header(max_length=500, description="Why, for the journal.")] = "",
+    x_actor: Annotated[
+        str, Header(max_length=600, description="Who makes the change, for the journal; percent-encoded UTF-8.")
+    ] = "operator",
+    x_reason: Annotated[
+        str, Header(max_length=4500, description="Why, for the journal; percent-encoded UTF-8, 500 characters.")
+    ] = "",
 ) -> Author:
-    return Author(x_actor, x_reason)
+    return Author(unquote(x_actor)[:200], unquote(x_reason)[:500])
 
 
 ByWhom = Annotated[Author, Depends(_author)]
@@ -164,11 +169,17 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         balance = BalanceOut(**asdict(account.balance))
         return GrantOut(grant_id=grant_id, amount_nano_usd=body.amount_nano_usd, balance=balance)
 
+    @router.get("/projects/{project_id}/account", summary="Where it stands", response_model_exclude_none=True)
+    async def account(project_id: str) -> AccountOut:
+        """As the project itself sees it at `/v1/account`."""
+        view = await administration.view(project_id)
+        return AccountOut.of_standing(await services.usage.standing(view.project))
+
     @router.get("/projects/{project_id}/journal", summary="Every move of its money, and every change of it")
     async def journal(project_id: str, asked: Annotated[JournalQuery, Depends()]) -> Page[EntryOut]:
         """As the project itself sees it at `/v1/journal`."""
         await administration.view(project_id)
-        return await journal_of(services, project_id, asked)
+        return await journal_of(services, project_id, asked, for_operator=True)
 
     @router.get("/projects/{project_id}/usage", summary="Balance, limits and usage", response_model_exclude_none=True)
     async def usage(project_id: str, asked: Annotated[UsageQuery, Depends()]) -> UsageOut:

@@ -14,6 +14,9 @@ from app.services.journal_reader import Sought
 Kind = Literal["grant", "hold", "capture", "release", "expire", "refund", "change"]
 
 
+_OPERATORS_OWN = ("actor", "reason")
+
+
 class JournalQuery:
     """Which entries are asked for."""
 
@@ -47,8 +50,9 @@ class EntryOut(BaseModel):
     details: dict[str, Any] = Field(description="What was written down with the move: endpoint, key, user, author…")
 
     @classmethod
-    def of(cls, line: JournalLine) -> Self:
-        """From the domain."""
+    def of(cls, line: JournalLine, *, for_operator: bool) -> Self:
+        """From the domain. Who of the operators changed something, and why, is theirs alone."""
+        hidden = () if for_operator else _OPERATORS_OWN
         return cls(
             entry_id=line.entry_id,
             at=datetime.fromtimestamp(line.order[0] / 1000, UTC),
@@ -57,13 +61,14 @@ class EntryOut(BaseModel):
             amount_nano_usd=line.amount_nano_usd,
             tokens=line.tokens,
             request_id=line.details.get("request_id"),
-            details=dict(line.details),
+            details={name: value for name, value in line.details.items() if name not in hidden},
         )
 
 
-async def journal_of(services: Services, project_id: str, asked: JournalQuery) -> Page[EntryOut]:
+async def journal_of(services: Services, project_id: str, asked: JournalQuery, *, for_operator: bool) -> Page[EntryOut]:
     """A page of a project's journal."""
     page = await services.journal.page(
         project_id, day=asked.day, sought=asked.sought, before=asked.after, limit=asked.limit
     )
-    return Page[EntryOut](data=[EntryOut.of(line) for line in page.lines], next_cursor=page.next_cursor)
+    entries = [EntryOut.of(line, for_operator=for_operator) for line in page.lines]
+    return Page[EntryOut](data=entries, next_cursor=page.next_cursor)

@@ -8,7 +8,6 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.api.admin_wire import BalanceOut
 from app.api.services import Services
 from app.core.activity import TierActivity, View
 
@@ -18,7 +17,8 @@ class TierActivityOut(BaseModel):
 
     requests: int
     refused: int = Field(description="Answered with 4xx.")
-    failed: int = Field(description="Answered with 5xx, or left by their callers.")
+    failed: int = Field(description="Answered with 5xx; of a batch's lines, not completed.")
+    left: int = Field(description="Whose callers did not wait.")
     tokens: int = Field(description="Charged tokens.")
     cached_tokens: int
     nano_usd: int
@@ -68,7 +68,7 @@ class TotalsOut(BaseModel):
 
     projects: int
     open_holds: int
-    balance: BalanceOut
+    balance: dict[str, str] = Field(description="As in BalanceOut; digits, since their sum may pass 2^53.")
 
 
 def add_overview(router: APIRouter, services: Services) -> None:
@@ -92,7 +92,7 @@ def add_overview(router: APIRouter, services: Services) -> None:
     async def totals() -> TotalsOut:
         """Reads every account: some milliseconds for a thousand projects."""
         balance, projects, holds = await services.administration.totals()
-        return TotalsOut(projects=projects, open_holds=holds, balance=BalanceOut(**asdict(balance)))
+        return TotalsOut(projects=projects, open_holds=holds, balance={k: str(v) for k, v in asdict(balance).items()})
 
 
 def _by_tier(activity: Mapping[str, TierActivity]) -> dict[str, TierActivityOut]:

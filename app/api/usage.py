@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ from app.core.directory import Project
 from app.core.journal import Usage
 from app.core.rates import Rate
 from app.core.settings.tenants import BudgetsSpec, LimitsSpec
-from app.services.usage import UsageReport
+from app.services.usage import AccountStanding, UsageReport
 
 
 class UsageQuery:
@@ -104,7 +104,7 @@ class RatesOut(BaseModel):
     tokens: RateOut | None
 
 
-class UsageOut(BaseModel):
+class AccountOut(BaseModel):
     """Where a project stands."""
 
     project_id: str
@@ -115,6 +115,31 @@ class UsageOut(BaseModel):
     rates: RatesOut
     budgets: BudgetsSpec
     month: MonthOut
+
+    @classmethod
+    def of_standing(cls, standing: AccountStanding, **more: Any) -> Self:
+        """From the domain."""
+        rates, project = standing.rates, standing.project
+        return cls(
+            project_id=project.project_id,
+            status=project.status,
+            balance=BalanceOut(**asdict(standing.account.balance)),
+            open_holds=standing.account.open_holds,
+            limits=LimitsSpec(**asdict(project.limits)),
+            rates=RatesOut(
+                requests=RateOut.of(rates.requests, standing.at), tokens=RateOut.of(rates.tokens, standing.at)
+            ),
+            budgets=BudgetsSpec(**asdict(project.budgets)),
+            month=MonthOut(
+                tokens=standing.month_tokens, nano_usd=standing.month_nano_usd, ends_at=standing.month_ends_at
+            ),
+            **more,
+        )
+
+
+class UsageOut(AccountOut):
+    """Where a project stands, and what it used."""
+
     from_day: date
     to_day: date
     data: list[UsageRow]
@@ -126,18 +151,8 @@ class UsageOut(BaseModel):
         """From the domain, cut to a page."""
         first = int(after or 0)
         last = len(report.rows) if limit is None else first + limit
-        month = MonthOut(tokens=report.month_tokens, nano_usd=report.month_nano_usd, ends_at=report.month_ends_at)
-        return cls(
-            project_id=report.project.project_id,
-            status=report.project.status,
-            balance=BalanceOut(**asdict(report.account.balance)),
-            open_holds=report.account.open_holds,
-            limits=LimitsSpec(**asdict(report.project.limits)),
-            rates=RatesOut(
-                requests=RateOut.of(report.rates.requests, report.at), tokens=RateOut.of(report.rates.tokens, report.at)
-            ),
-            budgets=BudgetsSpec(**asdict(report.project.budgets)),
-            month=month,
+        return cls.of_standing(
+            report.standing,
             from_day=report.first_day,
             to_day=report.last_day,
             data=[UsageRow.model_validate(asdict(usage) | group) for group, usage in report.rows[first:last]],
@@ -170,6 +185,18 @@ def usage_router(services: Services) -> APIRouter:
         return await usage_of(services, caller.view.project, asked)
 
     @router.get(
+        "/v1/account",
+        summary="Balance, limits and budgets of the key's project",
+        responses=errors_of(e.Unauthenticated, e.DependencyDown, scoped=False),
+        response_model_exclude_none=True,
+    )
+    async def account(request: Request) -> AccountOut:
+        """What `/v1/usage` says besides its rows, for next to nothing."""
+        record_of(request).route = "usage"
+        caller = await authenticate(services, request)
+        return AccountOut.of_standing(await services.usage.standing(caller.view.project))
+
+    @router.get(
         "/v1/journal",
         summary="Every move of the project's money, and every change of it",
         responses=errors_of(e.InvalidRequest, e.Unauthenticated, e.DependencyDown, scoped=False),
@@ -178,6 +205,6 @@ def usage_router(services: Services) -> APIRouter:
         """One UTC day, newest first. A page may be short, or empty, and still have a next one."""
         record_of(request).route = "journal"
         caller = await authenticate(services, request)
-        return await journal_of(services, caller.view.project.project_id, asked)
+        return await journal_of(services, caller.view.project.project_id, asked, for_operator=False)
 
     return router

@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import httpx
 import typer
 
 DEV_FILE = Path(".embedgate/dev.json")
+
+
+class CallRefused(Exception):
+    """A call did not succeed."""
 
 
 class AdminClient:
@@ -25,7 +30,7 @@ class AdminClient:
         url, token = self.service_url(), os.environ.get("EMBEDGATE_ADMIN_TOKEN") or _dev().get("admin_token")
         if not url or not token:
             fail("set EMBEDGATE_URL and EMBEDGATE_ADMIN_TOKEN, or run this where 'make serve' runs")
-        headers = {"Authorization": f"Bearer {token}", "x-actor": _ascii(getpass.getuser()), "x-reason": _ascii(reason)}
+        headers = {"Authorization": f"Bearer {token}", "x-actor": quote(getpass.getuser()), "x-reason": quote(reason)}
         self._http = httpx.Client(base_url=f"{url}/admin/v1", headers=headers, timeout=10)
 
     @staticmethod
@@ -39,14 +44,26 @@ class AdminClient:
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """One call; ends the command with the service's own sentence when it is refused."""
         try:
+            return self.ask(method, path, body)
+        except CallRefused as error:
+            fail(str(error))
+
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """One call.
+
+        Raises:
+            CallRefused: with the service's own sentence, or what kept it from saying one.
+        """
+        try:
             response = self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
-            fail(f"{self._http.base_url} does not answer: {error}")
+            raise CallRefused(f"{self._http.base_url} does not answer: {error}") from error
         if not response.is_success:
             try:
-                fail(response.json()["error"]["message"])
+                sentence = str(response.json()["error"]["message"])
             except (ValueError, KeyError, TypeError):
-                fail(f"{self._http.base_url} answered {response.status_code}")
+                sentence = f"{self._http.base_url} answered {response.status_code}"
+            raise CallRefused(sentence)
         answer: dict[str, Any] = response.json()
         return answer
 
@@ -77,10 +94,6 @@ class AdminClient:
 
 def _dev() -> dict[str, str]:
     return dict(json.loads(DEV_FILE.read_text())) if DEV_FILE.is_file() else {}
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
 
 
 def fail(sentence: str) -> NoReturn:

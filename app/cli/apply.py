@@ -24,17 +24,23 @@ def apply(
     if wanted is None:
         fail("\n".join(f"{file}:{problem}" for problem in problems))
     client = AdminClient()
-    changes = [change for spec in wanted.projects for change in _apply_project(client, spec, dry_run=dry_run)]
+    changes: list[dict[str, Any]] = []
+    try:
+        for spec in wanted.projects:
+            _apply_project(client, spec, changes, dry_run=dry_run)
+    finally:  # keys that were made are shown this once, whatever is refused after them
+        if is_json():
+            show_json({"is_dry_run": dry_run, "changes": changes})
     if is_json():
-        show_json({"is_dry_run": dry_run, "changes": changes})
-    elif not changes:
+        return
+    if not changes:
         console.print("nothing to change")
     elif dry_run:
         console.print(f"{len(changes)} changes; nothing was done (--dry-run)")
 
 
-def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> list[dict[str, Any]]:
-    """Make the changes of one project, or only show them; what they are, with a new key where one was made."""
+def _apply_project(client: AdminClient, spec: ProjectSpec, told: list[dict[str, Any]], *, dry_run: bool) -> None:
+    """Make the changes of one project, or only show them; ``told`` gets each, with a new key where one was made."""
     project = client.find_project(spec.slug)
     keys = list(client.pages(f"/projects/{project['project_id']}/keys")) if project else []
     valid = [key for key in keys if key["revoked_at"] is None]
@@ -43,16 +49,16 @@ def _apply_project(client: AdminClient, spec: ProjectSpec, *, dry_run: bool) -> 
         console.print(f"[bold]project {spec.slug}[/bold]")
         for change in changes:
             _show(change)
-    made = [{"project": spec.slug, "action": c.action, "kind": c.kind, "name": c.name, **c.values} for c in changes]
-    if not dry_run:
-        project_id = project["project_id"] if project else ""
-        for change, told in zip(changes, made, strict=True):
+    project_id = project["project_id"] if project else ""
+    for change in changes:
+        entry = {"project": spec.slug, "action": change.action, "kind": change.kind, "name": change.name}
+        if not dry_run:
             answer = _do(client, project_id, change, {key["name"]: key["key_id"] for key in valid})
             project_id = answer.get("project_id", project_id)
             if "api_key" in answer:
-                told["api_key"] = answer["api_key"]
+                entry["api_key"] = answer["api_key"]
                 say(f"  key '{change.name}' (shown this once): {answer['api_key']}")
-    return made
+        told.append({**entry, "values": dict(change.values)})
 
 
 def _do(client: AdminClient, project_id: str, change: Change, key_ids: Mapping[str, str]) -> dict[str, Any]:

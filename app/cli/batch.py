@@ -44,12 +44,14 @@ def submit(
         else:
             assert given is not None
             paths = _request_files(given, column, model or client.model, Path(folder))
-        ids = []
-        for path in paths:
-            ids.append(_create(client, path))
-            say(ids[-1])  # at once: should the next one be refused, this one runs
-        if is_json() and not wait:
-            show_json(ids)
+        ids: list[str] = []
+        try:
+            for path in paths:
+                ids.append(_create(client, path))
+                say(ids[-1])  # at once: should the next one be refused, this one runs
+        finally:
+            if is_json() and not wait:
+                show_json(ids)
     if wait:
         _watch(client, ids)
 
@@ -96,11 +98,14 @@ def results(
 def cancel(batch_ids: Ids) -> None:
     """Stop; what is done is kept and charged."""
     client = TenantClient()
-    cancelled = [client.call("POST", f"/batches/{batch_id}/cancel") for batch_id in batch_ids]
-    if is_json():
-        show_json(cancelled)
-    for batch in cancelled:
-        say(f"{batch['id']}: {batch['status']}")
+    cancelled: list[dict[str, Any]] = []
+    try:
+        for batch_id in batch_ids:
+            cancelled.append(client.call("POST", f"/batches/{batch_id}/cancel"))
+            say(f"{batch_id}: {cancelled[-1]['status']}")
+    finally:
+        if is_json():
+            show_json(cancelled)
 
 
 @batch_app.command("list")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 JSON_OPTION = "--json"
 
@@ -30,6 +31,14 @@ def is_json() -> bool:
     return _choice["json"]
 
 
+def remark(sentence: str) -> None:
+    """Something that must be known whatever becomes of the command; for programs on standard error."""
+    if is_json():
+        sys.stderr.write(sentence + "\n")
+    else:
+        console.print(sentence, soft_wrap=True, markup=False)
+
+
 def show_json(value: object) -> None:
     """One JSON document on one line."""
     sys.stdout.write(json.dumps(value, default=str) + "\n")
@@ -51,7 +60,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(text_of(row.get(column)) for column in columns))
+        table.add_row(*(Text(text_of(row.get(column))) for column in columns))
     console.print(table, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.admin_client import AdminClient, fail
-from app.cli.output import is_json, say, show_fields, show_json, show_table
+from app.cli.output import is_json, remark, show_fields, show_json, show_table
 
 project_app = typer.Typer(help="Projects: create, list, show, change.", no_args_is_help=True)
 endpoint_app = typer.Typer(help="Endpoints of a project: create, list, change.", no_args_is_help=True)
@@ -166,7 +166,7 @@ def grant(
     """Grant credit in nano-USD (5000000000 is five dollars), or correct it."""
     client = AdminClient(reason=reason)
     grant_id = grant_id or f"grant_{secrets.token_hex(12)}"
-    say(f"grant {grant_id}; should this fail, repeat it with --grant-id {grant_id}")
+    remark(f"grant {grant_id}; should this fail, repeat it with --grant-id {grant_id}")
     body = {"amount_nano_usd": amount_nano_usd, "reason": reason, "grant_id": grant_id}
     show_fields(client.call("POST", f"/projects/{client.project(project)['project_id']}/grants", body))
 

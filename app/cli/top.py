@@ -1,5 +1,6 @@
 """``embedgate top``: tiers, models and what is wrong, while they change."""
 
+import contextlib
 import time
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.admin_client import AdminClient
+from app.cli.admin_client import AdminClient, CallRefused
 from app.cli.output import console, is_json, show_json
 
 _TIERS = ("priority", "default", "flex")
@@ -29,10 +30,14 @@ def top(
         else:
             console.print(_screen(found))
         return
-    with Live(_screen(client.call("GET", "/overview")), console=console, auto_refresh=False) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
+            try:
+                screen = _screen(client.ask("GET", "/overview"))
+            except CallRefused as error:
+                screen = Group(Text(str(error), style="bold red"))
+            live.update(screen, refresh=True)
             time.sleep(period_s)
-            live.update(_screen(client.call("GET", "/overview")), refresh=True)
 
 
 def _screen(found: dict[str, Any]) -> Group:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.admin_client import AdminClient, fail
 from app.cli.output import is_json
@@ -60,7 +61,7 @@ def _table(report: dict[str, Any], groups: list[str], rows: list[dict[str, Any]]
     for name in _NUMBERS:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(*(row[name] for name in groups), *(f"{row[name]:,}" for name in _NUMBERS))
+        table.add_row(*(Text(row[name]) for name in groups), *(f"{row[name]:,}" for name in _NUMBERS))
     table.add_section()
     table.add_row(*["total", *[""] * len(groups)][: len(groups)], *(f"{report['total'][name]:,}" for name in _NUMBERS))
     balance = ", ".join(f"{name} {amount:,}" for name, amount in report["balance"].items())

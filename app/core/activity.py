@@ -12,11 +12,13 @@ from enum import Enum
 from app.core.tiers import Tier
 
 NO_TIER = "none"
-"""Stands for requests that failed before their tier was known."""
+"""Stands for requests that were refused before their tier was read: no valid key, no such endpoint, no valid body."""
 
-COUNTS = ("requests", "refused", "failed", "tokens", "cached_tokens", "nano_usd")
-"""``refused`` are answers of 4xx, ``failed`` those of 5xx and callers that left; both count as requests."""
+COUNTS = ("requests", "refused", "failed", "left", "tokens", "cached_tokens", "nano_usd")
+"""``refused`` are answers of 4xx, ``failed`` those of 5xx, ``left`` callers that did not wait; all count as requests.
+Of a batch's lines those that were not completed have failed."""
 
+_LEFT = 499
 _GROWTH = 1.2
 LATENCY_EDGES_MS = tuple(round(_GROWTH**step, 2) for step in range(62))
 """Upper bounds of the latencies' buckets, a fifth apart, from 1 ms to over a minute; one more holds the rest."""
@@ -100,17 +102,17 @@ def note(sums: Sums, outcome: Outcome) -> None:
         _add(sums, f"{tier}|cached_tokens", outcome.cached_tokens)
         _add(sums, f"{tier}|nano_usd", outcome.nano_usd)
         _add(sums, f"{tier}|{_LATENCY}|{bisect_left(LATENCY_EDGES_MS, outcome.total_ms)}", 1)
-    elif outcome.status >= 499:
-        _add(sums, f"{tier}|failed", 1)
+    elif outcome.status == _LEFT:
+        _add(sums, f"{tier}|left", 1)
     else:
-        _add(sums, f"{tier}|refused", 1)
+        _add(sums, f"{tier}|{'failed' if outcome.status >= 500 else 'refused'}", 1)
 
 
 def note_lines(sums: Sums, lines: Lines) -> None:
     """Add lines of a batch. They have no latency: nobody waits for one."""
     tier = Tier.BATCH.value
     _add(sums, f"{tier}|requests", lines.completed + lines.failed)
-    _add(sums, f"{tier}|refused", lines.failed)
+    _add(sums, f"{tier}|failed", lines.failed)
     _add(sums, f"{tier}|tokens", lines.tokens - lines.cached_tokens)
     _add(sums, f"{tier}|cached_tokens", lines.cached_tokens)
     _add(sums, f"{tier}|nano_usd", lines.nano_usd)
@@ -128,6 +130,7 @@ class TierActivity:
     requests: int
     refused: int
     failed: int
+    left: int
     tokens: int
     cached_tokens: int
     nano_usd: int

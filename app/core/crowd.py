@@ -21,7 +21,7 @@ class Crowd:
     """
 
     def __init__(self, max_requests: int) -> None:
-        self._bounds = {tier: max(1, int(max_requests * share)) for tier, share in _ROOM.items()}
+        self._bounds = {tier: max(1, int(max_requests * _ROOM[tier])) for tier in Tier}
         self._open = 0
 
     def place(self, tier: Tier) -> "Place":

@@ -121,12 +121,13 @@ def _of_models(models: Mapping[str, ModelStanding]) -> Iterable[Trouble]:
 
 def _of_requests(recent: Mapping[str, TierActivity]) -> Iterable[Trouble]:
     for tier, activity in recent.items():
-        name = "requests that name no valid tier" if tier == NO_TIER else f"{tier} requests"
         if activity.requests < _FEW:
             continue
-        if activity.failed > _FAILED_SHARE * activity.requests:
-            share = activity.failed / activity.requests
-            yield Trouble(True, f"{share:.1%} of the {name} of the last 5 minutes failed (5xx).")
-        if activity.refused > _REFUSED_SHARE * activity.requests:
-            share = activity.refused / activity.requests
-            yield Trouble(False, f"{share:.0%} of the {name} of the last 5 minutes were refused (4xx).")
+        failed, refused = activity.failed / activity.requests, activity.refused / activity.requests
+        if tier == Tier.BATCH and failed > _FAILED_SHARE:
+            yield Trouble(False, f"{failed:.1%} of the lines that batches worked on in the last 5 minutes failed.")
+        elif failed > _FAILED_SHARE:
+            name = "requests whose tier was not read" if tier == NO_TIER else f"{tier} requests"
+            yield Trouble(True, f"{failed:.1%} of the {name} of the last 5 minutes failed (5xx).")
+        if tier != NO_TIER and refused > _REFUSED_SHARE:
+            yield Trouble(False, f"{refused:.0%} of the {tier} requests of the last 5 minutes were refused (4xx).")

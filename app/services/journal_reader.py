@@ -4,7 +4,8 @@ Entries that left the store lie in parts with those of all projects. A page look
 number of parts and says how far back it got; the next goes on there.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -13,7 +14,9 @@ from app.core.errors import InvalidRequest
 from app.core.journal import JournalLine
 from app.core.ports import Journal
 
-_PARTS_A_PAGE = 200
+_PARTS_A_PAGE = 100
+_PAGES_AT_ONCE = 2
+"""In one gateway: whoever looks back far must not slow down those who embed."""
 
 
 class JournalDay(Protocol):
@@ -22,8 +25,10 @@ class JournalDay(Protocol):
     async def parts_of(self, ledger_id: str, day: str) -> Sequence[int]:
         """Numbers of a day's parts, in order."""
 
-    async def lines_of(self, ledger_id: str, number: int, day: str, project_id: str) -> Sequence[JournalLine]:
-        """One project's entries in a part, in order."""
+    async def lines_of(
+        self, ledger_id: str, number: int, day: str, project_id: str, is_sought: Callable[[JournalLine], bool]
+    ) -> Sequence[JournalLine]:
+        """One project's entries in a part, in order, of those that are sought; called from a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class JournalReader:
     def __init__(self, journal: Journal, parts: JournalDay) -> None:
         self._journal = journal
         self._parts = parts
+        self._turns = asyncio.Semaphore(_PAGES_AT_ONCE)
 
     async def page(self, project_id: str, *, day: date, sought: Sought, before: str | None, limit: int) -> JournalPage:
         """Entries of one UTC day.
@@ -77,24 +83,29 @@ class JournalReader:
             InvalidRequest: the cursor is none of ours.
             DependencyDown: either store is away.
         """
+        async with self._turns:
+            return await self._page(project_id, day, sought, before, limit)
+
+    async def _page(self, project_id: str, day: date, sought: Sought, before: str | None, limit: int) -> JournalPage:
         below, last_part = _read_cursor(before)
         ledger_id = await self._journal.ledger_id()
         wanted = day.isoformat()
-        # The parts are listed before the store is read: what moves meanwhile is seen twice, and taken once.
+        # What waits is read before the parts are listed: what moves meanwhile is seen twice, and taken once.
+        waiting = (await self._journal.tail(project_id)).waiting
         numbers = [number for number in await self._parts.parts_of(ledger_id, wanted) if number <= last_part]
         found: dict[tuple[int, int], tuple[JournalLine, int]] = {}
 
         def take(lines: Sequence[JournalLine], part: int) -> None:
             for line in lines:
-                if line.day == wanted and line.order < below and sought.matches(line):
+                if line.day == wanted and line.order < below:
                     found[line.order] = line, part
 
-        take((await self._journal.tail(project_id)).waiting, _LATEST)
+        take([line for line in waiting if sought.matches(line)], _LATEST)
         looked = 0
         for number in reversed(numbers):
             if len(found) > limit or looked == _PARTS_A_PAGE:
                 break
-            take(await self._parts.lines_of(ledger_id, number, wanted, project_id), number)
+            take(await self._parts.lines_of(ledger_id, number, wanted, project_id, sought.matches), number)
             looked += 1
         newest = [found[order] for order in sorted(found, reverse=True)]
         page = [line for line, _ in newest[:limit]]

@@ -16,20 +16,27 @@ MAX_DAYS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class UsageReport:
-    """Usage of some days, by groups, with the account as it stands."""
+class AccountStanding:
+    """Where a project stands at a moment: its money, the month's figures, its rates."""
 
     project: Project
     account: AccountState
-    first_day: date
-    last_day: date
-    rows: Sequence[tuple[dict[str, str], Usage]]
-    total: Usage
     month_tokens: int
     month_nano_usd: int
     month_ends_at: datetime
     rates: Rates
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """Usage of some days, by groups, with the account as it stands."""
+
+    standing: AccountStanding
+    first_day: date
+    last_day: date
+    rows: Sequence[tuple[dict[str, str], Usage]]
+    total: Usage
 
 
 class UsageService:
@@ -52,8 +59,7 @@ class UsageService:
         Raises:
             InvalidRequest: unknown groups, or days out of order or too many.
         """
-        now_us = int(self._wall_s() * 1_000_000)
-        today = datetime.fromtimestamp(now_us / 1_000_000, UTC).date()
+        today = datetime.fromtimestamp(self._wall_s(), UTC).date()
         last = last_day or max(today, first_day or today)
         first = first_day or last.replace(day=1)
         if unknown := [name for name in by if name not in DIMENSIONS]:
@@ -62,16 +68,23 @@ class UsageService:
             raise InvalidRequest(f"'from' must not lie after 'to', and {MAX_DAYS} days at most.", param="from")
         usage = await self._journal.usage(project.project_id, _months(first, last))
         chosen = {key: one for key, one in usage.items() if first.isoformat() <= key.day <= last.isoformat()}
-        account = await self._ledger.read_account(project.project_id)
-        month = month_of(now_us)
-        is_current = account.month >= month
         return UsageReport(
-            project=project,
-            account=account,
+            standing=await self.standing(project),
             first_day=first,
             last_day=last,
             rows=grouped(chosen, by),
             total=sum(chosen.values(), Usage()),
+        )
+
+    async def standing(self, project: Project) -> AccountStanding:
+        """Where a project stands now, for next to nothing."""
+        now_us = int(self._wall_s() * 1_000_000)
+        account = await self._ledger.read_account(project.project_id)
+        month = month_of(now_us)
+        is_current = account.month >= month
+        return AccountStanding(
+            project=project,
+            account=account,
             month_tokens=account.month_tokens if is_current else 0,
             month_nano_usd=account.month_nano_usd if is_current else 0,
             month_ends_at=datetime.fromtimestamp(month_ends_s(max(month, account.month)), UTC),

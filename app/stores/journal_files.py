@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -51,10 +51,15 @@ class JournalFiles:
         matches = filter(None, map(_PART.match, paths))
         return sorted(int(match["number"]) for match in matches if match["ledger"] == ledger_id)
 
-    async def lines_of(self, ledger_id: str, number: int, day: str, project_id: str) -> list[JournalLine]:
-        """One project's entries in a part, in order."""
+    async def lines_of(
+        self, ledger_id: str, number: int, day: str, project_id: str, is_sought: Callable[[JournalLine], bool]
+    ) -> list[JournalLine]:
+        """One project's entries in a part, in order, of those that are sought."""
         packed = await self._place.get(_path(ledger_id, number, day))
-        return await asyncio.to_thread(_lines_of, packed, project_id) if packed is not None else []
+        if packed is None:
+            return []
+        found = await asyncio.to_thread(_lines_of, packed, project_id)
+        return await asyncio.to_thread(lambda: list(filter(is_sought, found)))
 
     async def parts(self) -> dict[str, list[tuple[int, str]]]:
         """Numbers and days of all parts in order, by ledger."""

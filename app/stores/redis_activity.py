@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -67,5 +68,10 @@ def _key(grain: Grain, start_s: int) -> str:
 
 def _standing(stored: bytes) -> GatewayStanding:
     fields = orjson.loads(stored)
-    models = {model_id: ModelStanding(**model) for model_id, model in fields.pop("models").items()}
-    return GatewayStanding(**fields, models=models)
+    models = {name: ModelStanding(**_known(ModelStanding, model)) for name, model in fields.pop("models").items()}
+    return GatewayStanding(**_known(GatewayStanding, fields), models=models)
+
+
+def _known(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the fields of a newer release, so that releases can overlap."""
+    return {name: value for name, value in fields.items() if name in kind.__dataclass_fields__}  # type: ignore[attr-defined]

@@ -6,9 +6,11 @@ the ledger's id, made with the first part. Of a project: ``…:drained`` (the ne
 tokens|nano-USD).
 """
 
+import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -105,15 +107,7 @@ class RedisJournal:
                 pipe.hgetall(account_key(project_id, f"usage:{month}"))
             pipe.xrange(account_key(project_id, "journal"))
             *stored, waiting = await pipe.execute()
-        totals: dict[UsageKey, Usage] = {}
-        for fields in stored:
-            for name, value in fields.items():
-                totals[UsageKey(*orjson.loads(name))] = Usage(*map(int, value.split(b"|")))
-        recent = usage_of(_line(project_id, entry_id, entry) for entry_id, entry in waiting)
-        for key, usage in recent.items():
-            if key.month in months:
-                totals[key] = totals.get(key, Usage()) + usage
-        return totals
+        return await asyncio.to_thread(_usage_of, project_id, stored, waiting, months)
 
     async def tail(self, project_id: str) -> JournalTail:
         """An account and the entries that wait, as of one moment."""
@@ -146,6 +140,21 @@ class RedisJournal:
                     "keys": {name.decode(): orjson.loads(value) for name, value in keys.items()},
                 }
         return documents
+
+
+def _usage_of(
+    project_id: str, stored: Sequence[Mapping[Any, Any]], waiting: Sequence[tuple[Any, Any]], months: Sequence[int]
+) -> dict[UsageKey, Usage]:
+    """In a thread: a month may have twenty thousand kinds."""
+    totals: dict[UsageKey, Usage] = {}
+    for fields in stored:
+        for name, value in fields.items():
+            totals[UsageKey(*orjson.loads(name))] = Usage(*map(int, value.split(b"|")))
+    recent = usage_of(_line(project_id, entry_id, entry) for entry_id, entry in waiting)
+    for key, usage in recent.items():
+        if key.month in months:
+            totals[key] = totals.get(key, Usage()) + usage
+    return totals
 
 
 def usage_field(key: UsageKey) -> bytes:

@@ -179,7 +179,14 @@ def test_a_dropped_file_becomes_a_batch(visit: Visit, tenant: Tenant) -> None:
     visit.page.get_by_label("Or choose one").set_input_files(
         {"name": "texts.txt", "mimeType": "text/plain", "buffer": content.encode()}
     )
+    expect(visit.page.get_by_role("dialog")).to_contain_text("2 lines of texts.txt become a batch")
+    visit.must_be_accessible()
+    visit.page.get_by_role("button", name="Submit").click()
     expect(visit.page.get_by_text(re.compile("batch_.* was made"))).to_be_visible()
+    visit.page.get_by_label("Or choose one").set_input_files(
+        {"name": "texts.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"}
+    )
+    expect(visit.page.get_by_role("alert")).to_contain_text("Only .jsonl files")
     row = visit.page.get_by_role("region", name="Batches").get_by_role("row").nth(1)
     expect(row).to_contain_text("validating")
     row.get_by_role("button").click()

@@ -62,6 +62,30 @@ async def test_entries_that_leave_the_store_between_two_pages_are_neither_lost_n
     assert found == wanted
 
 
+async def test_entries_that_leave_the_store_while_a_page_is_read_are_on_it(house: House) -> None:  # noqa: F811
+    await house.use("proj_a", "moving")
+    wanted = await all_of(house, "proj_a")
+
+    class Slow:
+        """Lists parts, and is overtaken by the drain before and after."""
+
+        async def parts_of(self, ledger_id: str, day: str) -> list[int]:
+            listed = await house.files.parts_of(ledger_id, day)
+            await house.drain().drain()
+            return listed if self.first else await house.files.parts_of(ledger_id, day)
+
+        lines_of = house.files.lines_of
+        first = True
+
+    for first in (True, False):
+        slow = Slow()
+        slow.first = first
+        page = await JournalReader(house.journal, slow).page(  # type: ignore[arg-type]
+            "proj_a", day=TODAY, sought=Sought(), before=None, limit=100
+        )
+        assert list(page.lines) == wanted
+
+
 async def test_what_is_sought(house: House) -> None:  # noqa: F811
     await house.use("proj_a", "one", user="ann")
     await house.use("proj_a", "two", user="bob", end=Settlement.RELEASE)

@@ -51,7 +51,7 @@ def test_answers_refusals_and_failures_are_kept_apart() -> None:
         ]
     )
     flex = found["flex"]
-    assert (flex.requests, flex.refused, flex.failed) == (4, 1, 2)
+    assert (flex.requests, flex.refused, flex.failed, flex.left) == (4, 1, 1, 1)
     assert (flex.tokens, flex.cached_tokens, flex.nano_usd) == (6, 4, 60)
     assert found["default"].requests == 1 and set(found) == {"default", "flex"}
 
@@ -71,7 +71,7 @@ def test_lines_of_batches_count_without_a_latency() -> None:
     sums: Sums = {}
     note_lines(sums, Lines(completed=8, failed=2, tokens=40, cached_tokens=4, nano_usd=180))
     batch = by_tier([sums])["batch"]
-    assert (batch.requests, batch.refused, batch.failed, batch.p50_ms) == (10, 2, 0, None)
+    assert (batch.requests, batch.refused, batch.failed, batch.p50_ms) == (10, 0, 2, None)
     assert (batch.tokens, batch.cached_tokens, batch.nano_usd) == (36, 4, 180)
 
 
@@ -100,9 +100,8 @@ def test_all_is_well() -> None:
 
 
 def test_each_trouble_has_its_sentence_and_the_urgent_come_first() -> None:
-    recent = by_tier(
-        [activity(*[Outcome("default", 503, 5.0)] * 50, *[Outcome("flex", 429, 5.0)] * 50, Outcome("none", 400, 1.0))]
-    )
+    outcomes = [Outcome("default", 503, 5.0)] * 50 + [Outcome("flex", 429, 5.0)] * 50 + [Outcome("none", 401, 1.0)] * 99
+    recent = by_tier([activity(*outcomes)])
     found = troubles(
         [gateway("a", standing(wait_ms=1500), journal_behind_s=300, unsettled_holds=3), gateway("b")],
         recent,
@@ -118,7 +117,7 @@ def test_each_trouble_has_its_sentence_and_the_urgent_come_first() -> None:
         "full for flex",
     ):
         assert part in text, part
-    assert "no valid tier" not in text, "one request says nothing"
+    assert "not read" not in text, "a client with a wrong key is no trouble of ours"
     urgent = [trouble.is_urgent for trouble in found]
     assert urgent == sorted(urgent, reverse=True) and True in urgent and False in urgent
 

@@ -68,5 +68,5 @@ export function withQuery(path, query) {
 
 /** Headers that tell the journal who changes something, and why. */
 export function author(reason) {
-  return { "x-actor": "console", "x-reason": reason || "" };
+  return { "x-actor": "console", "x-reason": encodeURIComponent(reason || "") };
 }

@@ -47,12 +47,18 @@ function Submit({ token, done }) {
   const models = useLoad((signal) => call("/v1/models", { token, signal }), [token]);
   const [state, set] = useState({});
   const [isOver, setOver] = useState(false);
-  const submit = async (file, model) => {
-    set({ note: `${file.name} is sent…` });
+  const look = async (file) => {
+    const kind = /\.(jsonl|txt)$/i.exec(file.name)?.[1].toLowerCase();
+    if (!kind) return set({ error: new Error("Only .jsonl files of requests and .txt files of texts are taken.") });
+    const lines = (await file.text()).split("\n").filter((line) => line.trim()).length;
+    return set({ asked: { file, kind, lines } });
+  };
+  const submit = async ({ file, kind }, model) => {
+    set({ note: `${file.name} is sent…`, isBusy: true });
     try {
       const body = new FormData();
       body.append("purpose", "batch");
-      body.append("file", file.name.endsWith(".jsonl") ? file : asRequests(await file.text(), model), `${file.name.replace(/\.[^.]*$/, "")}.jsonl`);
+      body.append("file", kind === "jsonl" ? file : asRequests(await file.text(), model), `${file.name.replace(/\.[^.]*$/, "")}.jsonl`);
       const sent = await call("/v1/files", { method: "POST", body, token });
       const batch = await call("/v1/batches", { method: "POST", token, body: { input_file_id: sent.id, endpoint: "/v1/embeddings", completion_window: "24h" } });
       set({ note: `${batch.id} was made.` });
@@ -61,22 +67,31 @@ function Submit({ token, done }) {
       set({ error });
     }
   };
-  const chosen = () => document.getElementById("batch-model").value;
   const drop = (event) => {
     event.preventDefault();
     setOver(false);
     const file = event.dataTransfer.files[0];
-    if (file) submit(file, chosen());
+    if (file && !state.isBusy) look(file);
   };
   return html`<div class="drop ${isOver ? "over" : ""}" onDragOver=${(e) => { e.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <p>Drop a file here: a <code>.jsonl</code> of requests as the OpenAI Batch API takes it, or a <code>.txt</code> with a text a line.</p>
-    <div class="filters">
-      <label>Model of a <code>.txt</code> <select id="batch-model">${(models.data?.data ?? []).map((one) => html`<option value=${one.id}>${one.id}</option>`)}</select></label>
-      <label>Or choose one <input type="file" accept=".jsonl,.txt" onChange=${(e) => e.target.files[0] && submit(e.target.files[0], chosen())} /></label>
-    </div>
+    <label>Or choose one <input type="file" accept=".jsonl,.txt" disabled=${state.isBusy} onChange=${(e) => e.target.files[0] && look(e.target.files[0])} /></label>
     <p role="status">${state.note}</p>
     <${Problem} error=${state.error} />
+    ${state.asked && html`<${Confirm} asked=${state.asked} models=${models.data?.data ?? []} submit=${submit} close=${() => set({})} />`}
   </div>`;
+}
+
+function Confirm({ asked, models, submit, close }) {
+  const send = (event) => {
+    event.preventDefault();
+    submit(asked, new FormData(event.target).get("model"));
+  };
+  return html`<${Dialog} title="Submit a batch?" close=${close}><form onSubmit=${send}>
+    <p>${number(asked.lines)} lines of <code>${asked.file.name}</code> become a batch. Each is charged once, at the batch price, when it is done; lines that fail cost nothing.</p>
+    ${asked.kind === "txt" && html`<label>Model <select name="model" required>${models.map((one) => html`<option value=${one.id}>${one.id}</option>`)}</select></label>`}
+    <div class="buttons"><button type="button" onClick=${close}>Cancel</button><button class="main">Submit</button></div>
+  </form><//>`;
 }
 
 function asRequests(text, model) {
@@ -97,7 +112,7 @@ function One({ token, id, close }) {
       setError(failure);
     }
   };
-  const fetchFile = (fileId, name) => attempt(async () => save(name, await (await request(`/v1/files/${fileId}/content`, { token })).text(), "application/jsonl"));
+  const fetchFile = (fileId, name) => attempt(async () => save(name, await (await request(`/v1/files/${fileId}/content`, { token })).blob()));
   const cancel = () => attempt(async () => {
     await call(`/v1/batches/${id}/cancel`, { method: "POST", token });
     askToCancel(false);

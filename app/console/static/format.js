@@ -7,11 +7,12 @@ const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFrac
 export const number = (value) => whole.format(value);
 export const short = (value) => (Math.abs(value) < 10_000 ? whole.format(Math.round(value)) : compact.format(value));
 
-/** Nano-USD as dollars, to the last nano: $1.50, $0.000000042. */
+/** Nano-USD, as a whole number or as digits, in dollars to the last nano: $1.50, $0.000000042. */
 export function usd(nano) {
-  const size = BigInt(Math.abs(nano));
+  const value = BigInt(nano);
+  const size = value < 0n ? -value : value;
   const fraction = (size % 1_000_000_000n).toString().padStart(9, "0").replace(/0+$/, "").padEnd(2, "0");
-  return `${nano < 0 ? "−" : ""}$${whole.format(size / 1_000_000_000n)}.${fraction}`;
+  return `${value < 0n ? "−" : ""}$${whole.format(size / 1_000_000_000n)}.${fraction}`;
 }
 
 /** Dollars as nano-USD, or null where it is no amount: at most nine decimals. */

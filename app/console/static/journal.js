@@ -6,15 +6,25 @@ import { day, moment, number, usd } from "./format.js";
 import { Loaded, Table, usePages } from "./parts.js";
 
 const KINDS = ["", "grant", "hold", "capture", "release", "expire", "refund", "change"];
+const MOST_PAGES = 50;
 const AUTHORED = ["actor", "reason", "what", "before", "after"];
 
 export function Journal({ root }) {
   const [sought, seek] = useState({ day: day(new Date()), kind: "", request_id: "", user: "" });
-  const load = (after, signal) => call(withQuery(`${root}/journal`, { ...sought, after, limit: 50 }), { signal });
+  // A page may be empty and have a next one: the service looks back a bounded way at a time.
+  const load = async (after, signal) => {
+    for (let pages = 1; ; pages++) {
+      const page = await call(withQuery(`${root}/journal`, { ...sought, after, limit: 50 }), { signal });
+      if (page.data.length || !page.next_cursor || pages === MOST_PAGES) return page;
+      after = page.next_cursor;
+    }
+  };
   const { page, pager, isLast } = usePages(load, [root, JSON.stringify(sought)]);
   const submit = (event) => {
     event.preventDefault();
-    seek(Object.fromEntries(new FormData(event.target)));
+    const wanted = Object.fromEntries(new FormData(event.target));
+    if (JSON.stringify(wanted) === JSON.stringify(sought)) page.again();
+    else seek(wanted);
   };
   const follow = (request_id) => seek({ ...sought, kind: "", user: "", request_id });
   return html`<section>

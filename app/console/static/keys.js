@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact-htm.js";
 import { author, call, withQuery } from "./api.js";
 import { moment } from "./format.js";
-import { Ask, Copy, Dialog, Loaded, Table, usePages } from "./parts.js";
+import { Ask, Copied, Dialog, Loaded, Table, usePages } from "./parts.js";
 import { snippets } from "./snippets.js";
 
 const stateOf = (key) => (key.revoked_at ? "revoked" : key.expires_at && new Date(key.expires_at) < new Date() ? "expired" : "active");
@@ -50,11 +50,11 @@ function Question({ root, asked, close, done }) {
     done(await call(`${root}/keys`, { method: "POST", body, headers: author(reason) }));
   };
   const consequence = row
-    ? "A new key with the same limits is made. The old one goes on working until you revoke it: do that when every caller has the new one."
+    ? "A new key with the same limits, and the day below as its end, is made. The old one goes on working until you revoke it: do that when every caller has the new one."
     : "It opens every endpoint of this project, and is shown once.";
   return html`<${Ask} title=${row ? `Rotate ${row.name}` : "New key"} consequence=${consequence} button="Create" act=${create} close=${close}>
     <label>Name <input name="name" required maxlength="200" value=${row ? row.name : ""} /></label>
-    <label>Expires on, never when empty <input name="expires" type="date" /></label>
+    <label>Expires on, never when empty <input name="expires" type="date" value=${row?.expires_at ? row.expires_at.slice(0, 10) : ""} /></label>
   <//>`;
 }
 
@@ -62,14 +62,14 @@ function Minted({ minted, project, close }) {
   const [language, choose] = useState("Python");
   const model = project.endpoints[0]?.aliases[0] ?? project.endpoints[0]?.model ?? "MODEL";
   const texts = snippets({ origin: location.origin, model });
-  return html`<${Dialog} title="The new key" close=${close}>
+  return html`<${Dialog} title="The new key" close=${close} mustBeAnswered>
     <p>This is the only time that it is shown; the service keeps its hash alone.</p>
-    <div class="between"><code class="block" data-test="key">${minted.api_key}</code><${Copy} text=${minted.api_key} /></div>
+    <${Copied} text=${minted.api_key} test="key" />
     <p class="quiet">The snippets read it from <code>EMBEDGATE_API_KEY</code>.</p>
     <div class="choices" role="group" aria-label="Language">
       ${Object.keys(texts).map((name) => html`<button type="button" aria-pressed=${name === language} onClick=${() => choose(name)}>${name}</button>`)}
     </div>
-    <div class="between"><code class="block">${texts[language]}</code><${Copy} text=${texts[language]} /></div>
+    <${Copied} text=${texts[language]} />
     <div class="buttons"><button class="main" onClick=${close}>I have kept it</button></div>
   <//>`;
 }

@@ -8,11 +8,11 @@ import { Figure, Loaded, Table, useLoad } from "./parts.js";
 
 const VIEWS = [["hour", "Last hour"], ["day", "Last day"], ["week", "Last week"]];
 const TIERS = ["priority", "default", "flex"];
-const ALL_TIERS = [...TIERS, "batch"];
+const ALL_TIERS = [...TIERS, "batch", "none"];
 
 export function Overview() {
   const [view, setView] = useState("hour");
-  const now = useLoad((signal) => call(`/admin/v1/overview?view=${view}`, { signal }), [view], 5000);
+  const now = useLoad((signal) => call(`/admin/v1/overview?view=${view}`, { signal }), [view], view === "hour" ? 5000 : 60_000);
   const money = useLoad((signal) => call("/admin/v1/totals", { signal }), [], 30_000);
   return html`<div class="between">
       <h1>Overview</h1>
@@ -20,7 +20,7 @@ export function Overview() {
         ${VIEWS.map(([name, label]) => html`<button aria-pressed=${view === name} onClick=${() => setView(name)}>${label}</button>`)}
       </div>
     </div>
-    <${Loaded} of=${now}>${(data) => html`<${Troubles} all=${data.troubles} /><${Traffic} data=${data} />`}<//>
+    <${Loaded} of=${now}>${(data) => html`${!now.error && html`<${Troubles} all=${data.troubles} />`}<${Traffic} data=${data} />`}<//>
     <section>
       <h2 id="money">Money of all projects</h2>
       <${Loaded} of=${money}>${(data) => html`<${Money} totals=${data} />`}<//>
@@ -28,7 +28,7 @@ export function Overview() {
 }
 
 function Troubles({ all }) {
-  if (!all.length) return html`<p class="notice good" role="status">All is well: nothing is refused for want of capacity, and every model has replicas.</p>`;
+  if (!all.length) return html`<p class="notice good" role="status">All is well: models have the replicas that they need, waits are within their bounds, and requests do not fail.</p>`;
   return html`<ul class="troubles" role="status" aria-label="What is wrong now">
     ${all.map((one) => html`<li class="notice ${one.is_urgent ? "bad" : "mild"}">${one.sentence}</li>`)}
   </ul>`;
@@ -40,12 +40,7 @@ function Traffic({ data }) {
   const times = data.points.map((point) => Date.parse(point.at) / 1000);
   const minutes = data.point_s / 60;
   const lines = (value) => TIERS.map((tier) => ({ label: tier, values: data.points.map((p) => (p.tiers[tier] ? value(p.tiers[tier]) : null)) }));
-  const rate = (name) => ALL_TIERS.map((tier) => ({ label: tier, values: data.points.map((p) => (p.tiers[tier]?.[name] ?? 0) / minutes) }));
-  const failures = ["refused", "failed"].map((name) => ({
-    label: name,
-    color: name === "failed" ? "--bad" : "--mild",
-    values: data.points.map((p) => sum(p.tiers, name) / minutes),
-  }));
+  const rate = (name) => ALL_TIERS.map((tier) => ({ label: tier === "none" ? "not read" : tier, values: data.points.map((p) => (p.tiers[tier]?.[name] ?? 0) / minutes) }));
   return html`<dl class="figures">
       <${Figure} label="Requests" value=${number(sum(data.total, "requests"))} note=${`${number(sum(data.total, "refused"))} refused, ${number(sum(data.total, "failed"))} failed`} />
       <${Figure} label="Charged tokens" value=${number(sum(data.total, "tokens"))} note=${`${number(sum(data.total, "cached_tokens"))} came free`} />
@@ -57,16 +52,18 @@ function Traffic({ data }) {
       <${Chart} title="Tokens a minute" times=${times} lines=${rate("tokens")} show=${short} />
       <${Chart} title="Median time" times=${times} lines=${lines((one) => one.p50_ms)} show=${duration} />
       <${Chart} title="99th percentile" times=${times} lines=${lines((one) => one.p99_ms)} show=${duration} />
-      <${Chart} title="Refused and failed a minute" times=${times} lines=${failures} show=${short} />
+      <${Chart} title="Failed a minute (5xx)" times=${times} lines=${rate("failed")} show=${short} />
+      <${Chart} title="Refused a minute (4xx)" times=${times} lines=${rate("refused")} show=${short} />
       <${Chart} title="Charged a minute" times=${times} lines=${rate("nano_usd")} show=${(nano) => usd(Math.round(nano))} />
     </div>
     <section>
       <h2 id="by-tier">By tier</h2>
-      <${Table} caption="Activity by tier" rows=${Object.entries(data.total).map(([tier, one]) => ({ tier, ...one }))} empty="No request in this span." columns=${[
+      <${Table} caption="Activity by tier" rows=${Object.entries(data.total).map(([tier, one]) => ({ tier: tier === "none" ? "not read" : tier, ...one }))} empty="No request in this span." columns=${[
         { name: "tier", label: "Tier" },
         { name: "requests", label: "Requests", isNumber: true },
         { name: "refused", label: "Refused", isNumber: true },
         { name: "failed", label: "Failed", isNumber: true },
+        { name: "left", label: "Left", isNumber: true },
         { name: "tokens", label: "Charged tokens", isNumber: true },
         { name: "cached_tokens", label: "Free tokens", isNumber: true },
         { name: "nano_usd", label: "Charged", isNumber: true, show: (row) => usd(row.nano_usd) },
@@ -78,6 +75,8 @@ function Traffic({ data }) {
           { name: "at", label: "From", show: (row) => moment(row.at) },
           { name: "tier", label: "Tier" },
           { name: "requests", label: "Requests", isNumber: true },
+          { name: "refused", label: "Refused", isNumber: true },
+          { name: "failed", label: "Failed", isNumber: true },
           { name: "tokens", label: "Charged tokens", isNumber: true },
           { name: "p50_ms", label: "p50", isNumber: true, show: (row) => duration(row.p50_ms) },
           { name: "p99_ms", label: "p99", isNumber: true, show: (row) => duration(row.p99_ms) },
@@ -103,6 +102,6 @@ function Money({ totals }) {
     <${Figure} label="Available" value=${usd(balance.available)} />
     <${Figure} label="Held" value=${usd(balance.held)} note=${`${number(totals.open_holds)} open holds`} />
     <${Figure} label="Captured" value=${usd(balance.captured)} />
-    ${balance.debt ? html`<${Figure} label="Debt" value=${usd(balance.debt)} note="spent beyond journalled grants" />` : null}
+    ${Number(balance.debt) ? html`<${Figure} label="Debt" value=${usd(balance.debt)} note="spent beyond journalled grants" />` : null}
   </dl>`;
 }

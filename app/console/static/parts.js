@@ -85,9 +85,9 @@ export function usePages(load, keys) {
   const page = useLoad((signal) => load(at, signal), [...keys, at]);
   const next = page.data?.next_cursor;
   const pager = html`<nav class="pager" aria-label="Pages">
-    <button disabled=${cursors.length < 2} onClick=${() => setCursors(cursors.slice(0, -1))}>Previous</button>
+    <button disabled=${cursors.length < 2 || page.isLoading} onClick=${() => setCursors(cursors.slice(0, -1))}>Previous</button>
     <span>Page ${cursors.length}</span>
-    <button disabled=${!next} onClick=${() => setCursors([...cursors, next])}>Next</button>
+    <button disabled=${!next || page.isLoading} onClick=${() => setCursors([...cursors, next])}>Next</button>
   </nav>`;
   return { page, pager, isLast: !next };
 }
@@ -106,14 +106,17 @@ export function Figure({ label, value, note }) {
   return html`<div class="figure"><dt>${label}</dt><dd>${value}</dd>${note && html`<dd class="note">${note}</dd>`}</div>`;
 }
 
-/** A question that needs an answer before something happens. Escape and the backdrop close it. */
-export function Dialog({ title, children, close }) {
+/** A question that needs an answer before something happens. Escape closes it, unless it `mustBeAnswered`. */
+export function Dialog({ title, children, close, mustBeAnswered }) {
   const place = useRef(null);
   useEffect(() => {
-    place.current.showModal();
+    const dialog = place.current;
+    dialog.showModal();
+    return () => dialog.close(); // gives the focus back to where it was
   }, []);
-  return html`<dialog ref=${place} aria-label=${title} onClose=${close} onClick=${(e) => e.target === place.current && close()}>
-    <div class="between"><h2>${title}</h2><button class="plain" aria-label="Close" onClick=${close}>✕</button></div>
+  return html`<dialog ref=${place} aria-label=${title} onClose=${close} onCancel=${(e) => mustBeAnswered && e.preventDefault()}>
+    <div class="between"><h2>${title}</h2>
+      ${!mustBeAnswered && html`<button class="plain" aria-label="Close" onClick=${close}>✕</button>`}</div>
     ${children}
   </dialog>`;
 }
@@ -146,14 +149,21 @@ export function Ask({ title, consequence, button, isDanger, act, close, children
   <//>`;
 }
 
-export function Copy({ text }) {
-  const [isDone, setDone] = useState(false);
+/** A text that is kept, with a button that copies it. Over plain HTTP browsers have no clipboard: then it is selected. */
+export function Copied({ text, test }) {
+  const place = useRef(null);
+  const [label, setLabel] = useState("Copy");
   const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setDone(true);
-    setTimeout(() => setDone(false), 2000);
+    try {
+      await navigator.clipboard.writeText(text);
+      setLabel("Copied");
+    } catch {
+      getSelection().selectAllChildren(place.current);
+      setLabel("Selected: now copy it");
+    }
   };
-  return html`<button type="button" onClick=${copy}>${isDone ? "Copied" : "Copy"}</button>`;
+  useEffect(() => setLabel("Copy"), [text]);
+  return html`<div class="between"><code class="block" data-test=${test} ref=${place}>${text}</code><button type="button" onClick=${copy}>${label}</button></div>`;
 }
 
 /** Hand a text to the browser as a file. */

@@ -14,8 +14,8 @@ const TABS = { operator: ["usage", "journal", "endpoints", "keys", "settings"], 
 
 export function Project({ who, projectId, tab, base }) {
   const isOperator = who.role === "operator";
-  const root = isOperator ? `/admin/v1/projects/${projectId}` : "/v1";
-  const account = useLoad((signal) => call(`${root}/usage`, { signal }), [root], 10_000);
+  const root = isOperator ? `/admin/v1/projects/${encodeURIComponent(projectId)}` : "/v1";
+  const account = useLoad((signal) => call(`${root}/account`, { signal }), [root], 10_000);
   const detail = useLoad((signal) => (isOperator ? call(root, { signal }) : null), [root]);
   const again = () => {
     account.again();
@@ -33,10 +33,12 @@ export function Project({ who, projectId, tab, base }) {
 
 function Tab({ tab, root, detail, again }) {
   if (tab === "journal") return html`<${Journal} root=${root} />`;
-  if (tab === "usage" || !detail.data) return html`<${UsageReport} root=${root} />`;
-  if (tab === "endpoints") return html`<${Endpoints} root=${root} endpoints=${detail.data.endpoints} again=${again} />`;
-  if (tab === "keys") return html`<${Keys} root=${root} project=${detail.data} />`;
-  return html`<${Settings} root=${root} project=${detail.data} again=${again} />`;
+  if (tab === "usage") return html`<${UsageReport} root=${root} />`;
+  return html`<${Loaded} of=${detail}>${(project) => {
+    if (tab === "endpoints") return html`<${Endpoints} root=${root} endpoints=${project.endpoints} again=${again} />`;
+    if (tab === "keys") return html`<${Keys} root=${root} project=${project} />`;
+    return html`<${Settings} root=${root} project=${project} again=${again} />`;
+  }}<//>`;
 }
 
 function Standing({ account }) {

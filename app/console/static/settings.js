@@ -42,12 +42,16 @@ export function Settings({ root, project, again }) {
   </section>`;
 }
 
+const freshId = () => `grant_${[...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+
 function Grant({ root, close, done }) {
+  // One id for as long as the question is open: whatever became of the first attempt, a second one grants nothing more.
+  const [grant_id] = useState(freshId);
   const grant = async ({ amount, reason }) => {
     const amount_nano_usd = nanoOf(amount);
     if (!amount_nano_usd) throw new Error("Name an amount in dollars, with at most nine decimals.");
     if (!reason) throw new Error("A grant needs a reason.");
-    await call(`${root}/grants`, { method: "POST", body: { amount_nano_usd, reason }, headers: author(reason) });
+    await call(`${root}/grants`, { method: "POST", body: { grant_id, amount_nano_usd, reason }, headers: author(reason) });
     done();
   };
   return html`<${Ask} title="Grant credit" consequence="Available at once. A negative amount corrects, never below what is held or captured." button="Grant" act=${grant} close=${close}>

@@ -4,7 +4,7 @@ import { html, useState } from "./vendor/preact-htm.js";
 import { call, withQuery } from "./api.js";
 import { Chart } from "./charts.js";
 import { csvLine, day, number, short, usd } from "./format.js";
-import { Loaded, Table, save, useLoad, usePages } from "./parts.js";
+import { Loaded, Problem, Table, save, useLoad, usePages } from "./parts.js";
 
 const GROUPS = ["day", "endpoint", "tier", "key", "user"];
 const NUMBERS = ["requests", "tokens", "cached_tokens", "amount_nano_usd"];
@@ -20,11 +20,20 @@ export function UsageReport({ root }) {
   const span = { from, to };
   const chart = useLoad((signal) => call(withQuery(`${root}/usage`, { ...span, by: "day" }), { signal }), [root, from, to]);
   const groups = GROUPS.filter((name) => by.includes(name));
-  const load = (after, signal) => call(withQuery(`${root}/usage`, { ...span, by: groups.join(","), limit: PAGE, after }), { signal });
+  const load = (after, signal) => call(withQuery(`${root}/usage`, { ...span, by: groups.join(",") || ",", limit: PAGE, after }), { signal });
   const { page, pager } = usePages(load, [root, from, to, groups.join(",")]);
   const toggle = (name) => setBy(by.includes(name) ? by.filter((one) => one !== name) : [...by, name]);
+  const [failure, fail] = useState(null);
   const download = async () => {
-    const report = await call(withQuery(`${root}/usage`, { ...span, by: groups.join(",") }));
+    try {
+      await fetchCsv();
+      fail(null);
+    } catch (error) {
+      fail(error);
+    }
+  };
+  const fetchCsv = async () => {
+    const report = await call(withQuery(`${root}/usage`, { ...span, by: groups.join(",") || "," }));
     const columns = [...groups, ...NUMBERS];
     const lines = report.data.map((row) => csvLine(columns.map((name) => row[name] ?? "")));
     save(`usage-${report.project_id}-${from}-${to}.csv`, csvLine(columns) + lines.join(""));
@@ -39,6 +48,7 @@ export function UsageReport({ root }) {
       </fieldset>
       <button onClick=${download}>Download CSV</button>
     </div>
+    <${Problem} error=${failure} />
     <${Loaded} of=${chart}>${(data) => html`<${Days} data=${data} />`}<//>
     <${Loaded} of=${page}>${(data) => html`<${Rows} data=${data} groups=${groups} />${pager}`}<//>
   </section>`;
