@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,9 @@ class House:
 
     def _build(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
+        # Stores have disks of their own where it matters: a rollout's reads and writes must not hold theirs up.
+        memory = Path("/dev/shm")
+        self._disk = Path(tempfile.mkdtemp(prefix="embedgate-drills-", dir=memory if memory.is_dir() else self.home))
         self.files = self.home / "files"
         self.files.mkdir()
         self.has_own_disk = os.geteuid() == 0
@@ -84,7 +88,7 @@ class House:
         self._dashboard_port = free_port()
         self.link = SlowLink()
         self.store = Group(
-            self._store_binary(), self.home / "store", replicas=2, down_after_ms=2500, way_to=self.link.open
+            self._store_binary(), self._disk / "store", replicas=2, down_after_ms=2500, way_to=self.link.open
         )
         self.store.__enter__()
         self.environment = {
@@ -115,6 +119,7 @@ class House:
         self.store.__exit__()
         self._gcs_store.__exit__()
         self.link.close()
+        shutil.rmtree(self._disk, ignore_errors=True)
         if self.has_own_disk:
             subprocess.run(["umount", "-l", self.files], check=False)
 
@@ -134,7 +139,7 @@ class House:
     # Nodes
 
     def _start_head(self) -> None:
-        self._gcs_store = Server(self._store_binary(), self.home / "gcs")
+        self._gcs_store = Server(self._store_binary(), self._disk / "gcs")
         self.environment["RAY_REDIS_ADDRESS"] = f"127.0.0.1:{self._gcs_store.port}"
         self._ray(
             "head", "--head", f"--port={self._gcs_port}", "--num-cpus=0", "--dashboard-host=127.0.0.1",
