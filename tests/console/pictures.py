@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.stack import ROOT, Stack
 
 FOLDER = ROOT / "app/console/pictures"
-LASTS_S = 240
+LASTS_S = 120
 _WORDS = Path(__file__).read_text().split()
 
 
