@@ -39,6 +39,9 @@ def tenant(service: Service) -> Tenant:
 def test_an_operator_sees_every_page(visit: Visit, tenant: Tenant) -> None:
     visit.sign_in()
     visit.heading("Overview")
+    visit.page.get_by_text("as gateways counted").wait_for()
+    order = visit.page.locator("h1, h2").all_inner_texts()
+    assert order == ["Overview", "By tier", "Models now", "Money of all projects"], "what loads later keeps its place"
     expect(visit.page.get_by_role("region", name="Activity by tier")).to_contain_text("priority")
     expect(visit.page.get_by_role("region", name="Models and their replicas")).to_contain_text("all-MiniLM-L6-v2")
     expect(visit.page.locator("canvas").first).to_be_visible()

@@ -58,7 +58,7 @@ async def _crowd(service: Service) -> None:
 @pytest.mark.parametrize(
     ("path", "meaningful"),
     [
-        ("", "#money ~ dl dd"),
+        ("", "#money ~ div dl dd"),
         ("projects", "main tbody tr"),
         (f"projects/{project_id(7)}", "#usage ~ div tbody tr"),
     ],

@@ -6,6 +6,12 @@ const COLORS = { priority: "--tier-priority", default: "--tier-default", flex: "
 
 const styleOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/** A moment on an axis in UTC: the day where the steps are days, the time of day else, and the day at midnight. */
+function clock(seconds, step) {
+  const iso = new Date(seconds * 1000).toISOString();
+  return step >= 86_400 || seconds % 86_400 === 0 ? iso.slice(5, 10) : iso.slice(11, 16);
+}
+
 /** `times` in Unix seconds; `lines`: {label, values, color?}; `show` writes a value. */
 export function Chart({ title, times, lines, show }) {
   const place = useRef(null);
@@ -18,7 +24,7 @@ export function Chart({ title, times, lines, show }) {
       height: 180,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       legend: { live: true },
-      axes: [axis, { ...axis, size: 70, values: (_, splits) => splits.map((v) => show(v)) }],
+      axes: [{ ...axis, values: (_, splits) => splits.map((s) => clock(s, splits[1] - splits[0])) }, { ...axis, size: 70, values: (_, splits) => splits.map((v) => show(v)) }],
       scales: { y: { range: (_, low, high) => [Math.min(0, low), high || 1] } },
       series: [
         { label: "UTC" },

@@ -51,10 +51,13 @@ export function Problem({ error, again }) {
   </div>`;
 }
 
-/** A region that shows a load: its problem, its content, or that it is on its way. */
+/** A region that shows a load: its problem, its content, or that it is on its way. Always one element, which keeps its
+ *  place among others while what is in it changes. */
 export function Loaded({ of, children }) {
-  if (!of.data) return of.error ? html`<${Problem} error=${of.error} again=${of.again} />` : html`<p class="quiet">Loading…</p>`;
-  return html`<${Problem} error=${of.error} again=${of.again} />${children(of.data)}`;
+  return html`<div>
+    <${Problem} error=${of.error} again=${of.again} />
+    ${of.data ? children(of.data) : !of.error && html`<p class="quiet">Loading…</p>`}
+  </div>`;
 }
 
 /** A table. `columns`: {name, label, isNumber?, show?(row)}. */
