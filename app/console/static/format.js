@@ -5,7 +5,10 @@ const whole = new Intl.NumberFormat(LOCALE);
 const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
 
 export const number = (value) => whole.format(value);
-export const short = (value) => (Math.abs(value) < 10_000 ? whole.format(Math.round(value)) : compact.format(value));
+export const short = (value) => {
+  if (Math.abs(value) < 10) return String(Number(value.toFixed(1)));
+  return Math.abs(value) < 10_000 ? whole.format(Math.round(value)) : compact.format(value);
+};
 
 /** Nano-USD, as a whole number or as digits, in dollars to the last nano: $1.50, $0.000000042. */
 export function usd(nano) {
