@@ -21,12 +21,11 @@ from rich.text import Text
 
 from app.cli.admin_client import AdminClient
 from app.cli.output import console, is_json, show_json
-from app.core.errors import EmbedgateError
 from app.core.settings import ModelSettings
 from app.core.settings.check import check_text
 from app.core.settings.serve_file import ServeFile
 from app.stores.embedded_redis import socket_path
-from app.stores.model_files import locate
+from app.stores.model_files import ModelFilesError, locate
 from app.stores.redis_client import connect
 from deployments.environment import JOURNAL_URL_VARIABLE
 from deployments.fast_ingress import lost_without
@@ -177,7 +176,7 @@ def _model(model: ModelSettings) -> Finding:
         return Finding(f"Model {model.id}", Verdict.MILD, f"is fetched when a replica starts: {source}")
     try:
         files = locate(model, weights=True)
-    except (EmbedgateError, OSError, ValueError) as error:
+    except (ModelFilesError, OSError, ValueError) as error:
         return Finding(f"Model {model.id}", Verdict.BAD, str(error))
     return Finding(f"Model {model.id}", Verdict.GOOD, f"{files.card.dimensions} dimensions, in {files.folder}")
 

@@ -28,6 +28,7 @@ from app.services.vector_cache import VectorCache
 from app.services.webhooks import WebhookSettings
 from app.stores.redis_client import connect
 from app.stores.redis_directory import RedisDirectory
+from app.stores.redis_ledger import RedisLedger
 from app.stores.redis_vectors import RedisVectors
 from app.stores.redis_webhooks import RedisWebhooks
 from deployments.accounts import open_accounts
@@ -114,13 +115,7 @@ class Gateway:
             journal=accounts.journal,
             activity=overview.recorder,
             overview=overview.reader,
-            administration=Administration(
-                directory,
-                accounts.ledger,
-                key_prefix=config.keys.prefix,
-                random_bytes=secrets.token_bytes,
-                wall_s=time.time,
-            ),
+            administration=_administration(directory, accounts.ledger, config),
             models=models,
             ping_store=directory.ping,
             admin_token=environment.get(ADMIN_TOKEN_VARIABLE) or None,
@@ -149,6 +144,12 @@ def _silence_serve() -> None:
 def _authenticator(directory: RedisDirectory, config: Settings, metrics: Metrics) -> Authenticator:
     capacity = config.keys.local_view_entries
     return Authenticator(directory, capacity=capacity, clock_s=time.monotonic, wall_s=time.time, metrics=metrics)
+
+
+def _administration(directory: RedisDirectory, ledger: RedisLedger, config: Settings) -> Administration:
+    return Administration(
+        directory, ledger, key_prefix=config.keys.prefix, random_bytes=secrets.token_bytes, wall_s=time.time
+    )
 
 
 def _admission(admission: Admission, testing: TestingSettings) -> Admission:

@@ -96,6 +96,7 @@ def admin_router(services: Services) -> APIRouter:
 
     router = APIRouter(prefix="/admin/v1", tags=["Administration"], route_class=OperatorRoute, responses=_ERRORS)
     _add_projects(router, services)
+    _add_accounts(router, services)
     _add_endpoints(router, services)
     _add_keys(router, services)
     add_webhooks(router, services)
@@ -159,6 +160,10 @@ def _add_projects(router: APIRouter, services: Services) -> None:
         """Takes effect within one second everywhere."""
         await administration.update_project(project_id, body.changes(), author)
         return await detail(project_id)
+
+
+def _add_accounts(router: APIRouter, services: Services) -> None:
+    administration = services.administration
 
     @router.post("/projects/{project_id}/grants", status_code=201, summary="Grant credit, or correct it")
     async def grant(project_id: str, body: GrantCreate, author: ByWhom) -> GrantOut:
