@@ -100,8 +100,8 @@ class RateOut(BaseModel):
 class RatesOut(BaseModel):
     """The project's own rate limits; its keys may have lower ones."""
 
-    requests: RateOut | None
-    tokens: RateOut | None
+    requests: RateOut | None = None
+    tokens: RateOut | None = None
 
 
 class AccountOut(BaseModel):

@@ -51,7 +51,7 @@ def test_curl(folder: Path) -> None:
 
 def test_a_second_project_with_a_limit(folder: Path) -> None:
     told = run(["sh", "-e", "-c", snippet("project")], folder)
-    assert "Search team" in told
+    assert "Support team" in told
     key = re.search(r"api_key +(\S+)", told)
     assert key is not None
     dev = json.loads((folder / ".embedgate/dev.json").read_text())
@@ -60,7 +60,7 @@ def test_a_second_project_with_a_limit(folder: Path) -> None:
     with pytest.raises(openai.RateLimitError):
         for number in range(4):
             client.embeddings.create(model="all-MiniLM-L6-v2", input=f"a text {number}")
-    usage = run([".venv/bin/embedgate", "usage", "-p", "search", "--by", "day,tier", "--format", "csv"], folder)
+    usage = run([".venv/bin/embedgate", "usage", "-p", "support", "--by", "day,tier", "--format", "csv"], folder)
     assert ",default,2," in usage
 
 
