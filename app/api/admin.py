@@ -2,7 +2,6 @@
 
 import hmac
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -110,23 +109,12 @@ def _add_projects(router: APIRouter, services: Services) -> None:
     async def detail(project_id: str) -> ProjectDetail:
         view = await administration.view(project_id)
         account = await administration.account(project_id)
-        return ProjectDetail(
-            **dict(ProjectOut.of(view.project)),
-            balance=BalanceOut(**asdict(account.balance)),
-            open_holds=account.open_holds,
-            endpoints=[EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)],
-        )
+        endpoints = [EndpointOut.of(view.endpoints[slug]) for slug in sorted(view.endpoints)]
+        return ProjectDetail.of_account(view.project, account, endpoints=endpoints)
 
     async def rows_of(projects: Sequence[Project]) -> list[ProjectRow]:
         accounts = await administration.accounts([project.project_id for project in projects])
-        return [
-            ProjectRow(
-                **dict(ProjectOut.of(project)),
-                balance=BalanceOut(**asdict(account.balance)),
-                open_holds=account.open_holds,
-            )
-            for project, account in zip(projects, accounts, strict=True)
-        ]
+        return [ProjectRow.of_account(*pair) for pair in zip(projects, accounts, strict=True)]
 
     @router.post("/projects", status_code=201, summary="Create a project")
     async def create_project(body: ProjectCreate, author: ByWhom) -> ProjectOut:
@@ -171,7 +159,7 @@ def _add_accounts(router: APIRouter, services: Services) -> None:
         grant_id, account = await administration.grant(
             project_id, body.amount_nano_usd, Author(author.actor, body.reason), grant_id=body.grant_id
         )
-        balance = BalanceOut(**asdict(account.balance))
+        balance = BalanceOut.of(account.balance)
         return GrantOut(grant_id=grant_id, amount_nano_usd=body.amount_nano_usd, balance=balance)
 
     @router.get("/projects/{project_id}/account", summary="Where it stands", response_model_exclude_none=True)

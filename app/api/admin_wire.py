@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.core.directory import Endpoint, KeyRecord, Project
+from app.core.ledger_types import AccountState, Balance
 from app.core.money import MAX_AMOUNT_NANO_USD
 from app.core.settings.tenants import (
     Aliases,
@@ -136,6 +137,11 @@ class BalanceOut(BaseModel):
     captured: int
     debt: int
 
+    @classmethod
+    def of(cls, balance: Balance) -> Self:
+        """From the domain."""
+        return cls(**asdict(balance))
+
 
 class GrantOut(BaseModel):
     """A grant, and the balance after it."""
@@ -208,6 +214,16 @@ class ProjectRow(ProjectOut):
 
     balance: BalanceOut
     open_holds: int
+
+    @classmethod
+    def of_account(cls, project: Project, account: AccountState, **more: Any) -> Self:
+        """From the domain."""
+        return cls(
+            **dict(ProjectOut.of(project)),
+            balance=BalanceOut.of(account.balance),
+            open_holds=account.open_holds,
+            **more,
+        )
 
 
 class ProjectDetail(ProjectRow):

@@ -123,7 +123,7 @@ class AccountOut(BaseModel):
         return cls(
             project_id=project.project_id,
             status=project.status,
-            balance=BalanceOut(**asdict(standing.account.balance)),
+            balance=BalanceOut.of(standing.account.balance),
             open_holds=standing.account.open_holds,
             limits=LimitsSpec(**asdict(project.limits)),
             rates=RatesOut(

@@ -35,8 +35,7 @@ def remark(sentence: str) -> None:
     """Something that must be known whatever becomes of the command; for programs on standard error."""
     if is_json():
         sys.stderr.write(sentence + "\n")
-    else:
-        console.print(sentence, soft_wrap=True, markup=False)
+    say(sentence)
 
 
 def show_json(value: object) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.admin_client import AdminClient, fail
-from app.cli.output import is_json
+from app.cli.output import console, is_json
 from app.core.journal import DIMENSIONS
 
 _NUMBERS = ("requests", "tokens", "cached_tokens", "amount_nano_usd")
@@ -66,7 +66,6 @@ def _table(report: dict[str, Any], groups: list[str], rows: list[dict[str, Any]]
     table.add_row(*["total", *[""] * len(groups)][: len(groups)], *(f"{report['total'][name]:,}" for name in _NUMBERS))
     balance = ", ".join(f"{name} {amount:,}" for name, amount in report["balance"].items())
     if output is None:
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
         console.print(table)
         console.print(f"balance in nano-USD: {balance}; {report['open_holds']} open holds")
         return

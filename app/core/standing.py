@@ -58,15 +58,12 @@ def together(gateways: Sequence[GatewayStanding]) -> dict[str, ModelStanding]:
     found: dict[str, ModelStanding] = {}
     for gateway in gateways:
         for model_id, model in gateway.models.items():
-            known = found.get(model_id)
-            found[model_id] = model if known is None or model.replicas > known.replicas else _busier(known, model)
+            found[model_id] = max(found.get(model_id, model), model, key=_seen)
     return dict(sorted(found.items()))
 
 
-def _busier(one: ModelStanding, other: ModelStanding) -> ModelStanding:
-    if one.replicas > other.replicas:
-        return one
-    return max(one, other, key=lambda model: sum(model.waiting_tokens.values()))
+def _seen(model: ModelStanding) -> tuple[int, int]:
+    return model.replicas, sum(model.waiting_tokens.values())
 
 
 @dataclass(frozen=True, slots=True)

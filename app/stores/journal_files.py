@@ -56,10 +56,7 @@ class JournalFiles:
     ) -> list[JournalLine]:
         """One project's entries in a part, in order, of those that are sought."""
         packed = await self._place.get(_path(ledger_id, number, day))
-        if packed is None:
-            return []
-        found = await asyncio.to_thread(_lines_of, packed, project_id)
-        return await asyncio.to_thread(lambda: list(filter(is_sought, found)))
+        return await asyncio.to_thread(_lines_of, packed, project_id, is_sought) if packed is not None else []
 
     async def parts(self) -> dict[str, list[tuple[int, str]]]:
         """Numbers and days of all parts in order, by ledger."""
@@ -108,7 +105,7 @@ def _pack(lines: Sequence[JournalLine]) -> bytes:
     return gzip.compress(b"".join(orjson.dumps(line) + b"\n" for line in lines), 6, mtime=0)
 
 
-def _lines_of(packed: bytes, project_id: str) -> list[JournalLine]:
+def _lines_of(packed: bytes, project_id: str, is_sought: Callable[[JournalLine], bool]) -> list[JournalLine]:
     name = project_id.encode()
     own = (JournalLine(**orjson.loads(text)) for text in gzip.decompress(packed).splitlines() if name in text)
-    return [line for line in own if line.project_id == project_id]
+    return [line for line in own if line.project_id == project_id and is_sought(line)]

@@ -5,14 +5,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
 from app.core.activity import GRAINS, Grain
 from app.core.standing import GatewayStanding, ModelStanding
-from app.stores.redis_client import raw, translated
+from app.stores.redis_client import known_fields, raw, translated
 
 _STANDING = "eg:standing"
 _STANDING_KEPT_S = 60
@@ -68,10 +67,5 @@ def _key(grain: Grain, start_s: int) -> str:
 
 def _standing(stored: bytes) -> GatewayStanding:
     fields = orjson.loads(stored)
-    models = {name: ModelStanding(**_known(ModelStanding, model)) for name, model in fields.pop("models").items()}
-    return GatewayStanding(**_known(GatewayStanding, fields), models=models)
-
-
-def _known(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the fields of a newer release, so that releases can overlap."""
-    return {name: value for name, value in fields.items() if name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
+    models = {name: ModelStanding(**known_fields(ModelStanding, model)) for name, model in fields.pop("models").items()}
+    return GatewayStanding(**known_fields(GatewayStanding, fields), models=models)

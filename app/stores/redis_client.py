@@ -1,6 +1,6 @@
 """Connections to Redis or Valkey, with bounds on every wait and one translation of its failures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
@@ -56,6 +56,11 @@ def raw(value: bytes | str | None) -> bytes:
     """A reply as the bytes that it is: connections of this module never decode."""
     assert isinstance(value, bytes), f"expected bytes from Redis, got {type(value).__name__}"
     return value
+
+
+def known_fields(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a dataclass has: fields of a newer release are left aside, so that releases can overlap."""
+    return {name: value for name, value in fields.items() if name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 async def page_of_ids(redis: Redis, key: str, *, after: str | None, limit: int) -> list[str]:

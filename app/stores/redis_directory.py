@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from app.core.directory import ID_BYTES, Author, Credential, Endpoint, KeyRecord, Project, ProjectView
 from app.core.errors import Conflict, RouteNotFound
 from app.core.ledger_types import Budgets, Limits
-from app.stores.redis_client import lua, page_of_ids, raw, translated
+from app.stores.redis_client import known_fields, lua, page_of_ids, raw, translated
 from app.stores.redis_ledger import account_key
 
 T = TypeVar("T", Project, Endpoint, KeyRecord)
@@ -74,7 +74,7 @@ class RedisDirectory:
     async def list_projects(self, *, after: str | None, limit: int) -> Sequence[Project]:
         """Projects in order of id, from the one behind ``after``."""
         async with translated():
-            ids = await page_of_ids(self._redis, PROJECTS, after=after, limit=limit)
+            ids = await self.project_ids(after=after, limit=limit)
             pipe = self._redis.pipeline(transaction=False)
             for project_id in ids:
                 pipe.hget(directory_key(project_id), "project")
@@ -248,14 +248,13 @@ def _dump(value: Project | Endpoint | KeyRecord) -> bytes:
 
 
 def _load(kind: type[T], record: bytes) -> T:
-    """Read a record; fields of a newer release are left aside, so that releases can overlap."""
-    known = {f.name for f in dataclasses.fields(kind)}
-    fields = {name: value for name, value in orjson.loads(record).items() if name in known}
+    """Read a record of this or a neighbouring release."""
+    fields = known_fields(kind, orjson.loads(record))
     if "aliases" in fields:
         fields["aliases"] = tuple(fields["aliases"])
     for name, nested in (("limits", Limits), ("budgets", Budgets)):
         if name in fields:
-            fields[name] = nested(**{k: v for k, v in fields[name].items() if k in nested.__dataclass_fields__})
+            fields[name] = nested(**known_fields(nested, fields[name]))
     return kind(**fields)
 
 

@@ -14,7 +14,7 @@ from tests.contract.conftest import ADMIN_TOKEN, Service
 from tests.contract.test_money import Tenant
 
 
-def embedgate(service: Service, *arguments: str, ok: bool = True) -> str:
+def run_embedgate(service: Service, *arguments: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
     environment = {
         **os.environ,
         "EMBEDGATE_URL": service.url,
@@ -25,6 +25,11 @@ def embedgate(service: Service, *arguments: str, ok: bool = True) -> str:
     command = [str(Path(sys.executable).with_name("embedgate")), *arguments]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode == 0) is ok, result.stdout + result.stderr
+    return result
+
+
+def embedgate(service: Service, *arguments: str, ok: bool = True) -> str:
+    result = run_embedgate(service, *arguments, ok=ok)
     return result.stdout + result.stderr
 
 

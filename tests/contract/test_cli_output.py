@@ -11,24 +11,14 @@ import pytest
 
 from deployments.doctor import Verdict
 from tests.contract.conftest import ADMIN_TOKEN, Service
-from tests.contract.test_cli_money import embedgate
+from tests.contract.test_cli_money import embedgate, run_embedgate
 from tests.contract.test_money import Tenant
 from tests.stack import ROOT
 
 
 def as_json(service: Service, *arguments: str, ok: bool = True) -> Any:
     """What a command answers on its standard output."""
-    environment = {
-        **os.environ,
-        "EMBEDGATE_URL": service.url,
-        "EMBEDGATE_ADMIN_TOKEN": ADMIN_TOKEN,
-        "REDIS_URL": service.redis_url,
-        "EMBEDGATE_JOURNAL_URL": str(service.journal),
-    }
-    command = [str(Path(sys.executable).with_name("embedgate")), *arguments, "--json"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (result.returncode == 0) is ok, result.stdout + result.stderr
-    return json.loads(result.stdout)
+    return json.loads(run_embedgate(service, *arguments, "--json", ok=ok).stdout)
 
 
 def test_every_list_and_thing_comes_as_json(service: Service) -> None:

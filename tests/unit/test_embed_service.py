@@ -383,17 +383,23 @@ async def test_remembered_ids_are_cut_anew_as_each_request_wants_it() -> None:
     assert [end.cache_state for end in ends] == [CacheState.MISS, CacheState.MISS, CacheState.HIT]
 
 
+async def asking_with_a_head_start(house: House) -> "asyncio.Task[EmbeddingResult]":
+    """A known caller's request for "two", whose hold is asked for until the ledger's gate opens."""
+    house.pool.is_idle = True
+    await house.embed("one")
+    house.admission.gate = asyncio.Event()
+    asking = asyncio.create_task(house.embed("two"))
+    await until(lambda: len(house.admission.requests) == 2)
+    return asking
+
+
 async def test_an_idle_replica_begins_while_the_ledger_is_asked() -> None:
     house = House()
-    house.pool.is_idle = True
-    await house.embed("the first request of a caller waits for the ledger")
-    house.admission.gate = asyncio.Event()
-    asking = asyncio.create_task(house.embed("the second"))
-    await until(lambda: len(house.admission.requests) == 2)
+    asking = await asking_with_a_head_start(house)
     assert house.computed() == 2, "work began before the hold was there"
     house.admission.gate.set()
     result = await asking
-    assert same(result, await house.expected("the second"))
+    assert same(result, await house.expected("two"))
     assert house.computed() == 2 and house.admission.ended == ["capture", "capture"]
 
 
@@ -446,10 +452,7 @@ async def test_others_who_joined_a_refused_head_start_get_their_vectors() -> Non
 async def test_what_was_computed_before_a_refusal_is_not_free_afterwards() -> None:
     shared = FakeSharedVectors()
     house = House(shared=shared)
-    house.pool.is_idle = True
-    await house.embed("one")
-    house.admission.gate = asyncio.Event()
-    refused = asyncio.create_task(house.embed("two"))
+    refused = await asking_with_a_head_start(house)
     await until(lambda: house.computed() == 2 and house.cache.flights == 0)
     house.admission.refusal = InsufficientQuota("no credit")
     house.admission.gate.set()
@@ -462,10 +465,7 @@ async def test_what_was_computed_before_a_refusal_is_not_free_afterwards() -> No
 
 async def test_what_was_computed_before_a_hold_stood_is_remembered_once_it_does() -> None:
     house = House()
-    house.pool.is_idle = True
-    await house.embed("one")
-    house.admission.gate = asyncio.Event()
-    asking = asyncio.create_task(house.embed("two"))
+    asking = await asking_with_a_head_start(house)
     await until(lambda: house.computed() == 2 and house.cache.flights == 0)
     house.admission.gate.set()
     await asking

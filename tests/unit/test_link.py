@@ -87,7 +87,12 @@ class House:
 
     async def open(self, count: int) -> None:
         self.replicas = [await LiveReplica(f"r{n}").start() for n in range(count)]
-        self.pool = ReplicaPool(
+        self.pool = self.gateway()
+        await self.until_ready(count)
+
+    def gateway(self) -> ReplicaPool:
+        """A pool of a gateway's."""
+        return ReplicaPool(
             model_id="m",
             dimensions=8,
             discovery=self,
@@ -95,7 +100,6 @@ class House:
             metrics=self.metrics,
             clock_s=time.monotonic,
         )
-        await self.until_ready(count)
 
     async def open_measured(self) -> LiveReplica:
         """One replica that has shown that it computes about 40 tokens a second."""
@@ -447,14 +451,7 @@ async def test_a_pool_is_idle_while_nobody_is_known_to_wait_for_it(house: House)
     async with asyncio.timeout(5):
         while not house.pool.is_idle:
             await asyncio.sleep(0.01)
-    other = ReplicaPool(
-        model_id="m",
-        dimensions=8,
-        discovery=house,
-        max_wait_ms=MAX_WAIT_MS,
-        metrics=house.metrics,
-        clock_s=time.monotonic,
-    )
+    other = house.gateway()
     async with asyncio.timeout(5):
         while not other.is_ready:
             await asyncio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { author, call } from "./api.js";
-import { nanoOf, number, usd } from "./format.js";
+import { dollars, nanoOf, number, usd } from "./format.js";
 import { Ask, Status, Table } from "./parts.js";
 
 export function Endpoints({ root, endpoints, again }) {
@@ -55,7 +55,7 @@ function Question({ root, asked, close, done }) {
     <label>Model <input name="model" required value=${now.model} /></label>
     <label>Other names, with commas between <input name="aliases" value=${now.aliases.join(", ")} /></label>
     <label>Tier of requests that name none <select name="service_tier">${["flex", "default", "priority"].map((tier) => html`<option value=${tier} selected=${tier === now.service_tier}>${tier}</option>`)}</select></label>
-    <label>Dollars for a million tokens <input name="price" inputmode="decimal" required value=${usd(now.price_nano_usd_per_mtok).slice(1).replaceAll(",", "")} /></label>
+    <label>Dollars for a million tokens <input name="price" inputmode="decimal" required value=${dollars(now.price_nano_usd_per_mtok)} /></label>
     <label>Dimensions, the model's own when empty <input name="dimensions" type="number" min="1" value=${now.dimensions ?? ""} /></label>
     <label>Deadline in ms <input name="timeout_ms" type="number" min="1" max="60000" required value=${now.timeout_ms} /></label>
   <//>`;

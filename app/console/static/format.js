@@ -18,6 +18,9 @@ export function usd(nano) {
   return `${value < 0n ? "−" : ""}$${whole.format(size / 1_000_000_000n)}.${fraction}`;
 }
 
+/** The same as a form's field has it: digits and a point, as `nanoOf` reads it. */
+export const dollars = (nano) => usd(nano).slice(1).replaceAll(",", "");
+
 /** Dollars as nano-USD, or null where it is no amount: at most nine decimals. */
 export function nanoOf(text) {
   const match = /^\s*(-?)\$?(\d{1,7})(?:\.(\d{1,9}))?\s*$/.exec(text);

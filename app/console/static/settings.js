@@ -2,7 +2,7 @@
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { author, call } from "./api.js";
-import { nanoOf, usd } from "./format.js";
+import { dollars, nanoOf } from "./format.js";
 import { Ask } from "./parts.js";
 
 const RATES = [
@@ -70,7 +70,7 @@ function LimitsForm({ project, change, close }) {
   };
   return html`<${Ask} title="Limits and budgets" consequence="They hold from the next second on. An empty field is no limit." button="Save" act=${save} close=${close}>
     ${RATES.map(([name, label]) => html`<label>${label} <input name=${name} type="number" min="1" value=${limits[name] ?? ""} /></label>`)}
-    <label>Dollars a month <input name="money" inputmode="decimal" value=${budgets.monthly_nano_usd != null ? usd(budgets.monthly_nano_usd).slice(1).replaceAll(",", "") : ""} /></label>
+    <label>Dollars a month <input name="money" inputmode="decimal" value=${budgets.monthly_nano_usd != null ? dollars(budgets.monthly_nano_usd) : ""} /></label>
     <label>Tokens a month <input name="tokens" type="number" min="0" value=${budgets.monthly_tokens ?? ""} /></label>
   <//>`;
 }
