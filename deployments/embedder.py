@@ -63,6 +63,7 @@ class Embedder:
             max_step_tokens=model.engine.max_step_tokens,
             hang_after_s=model.engine.hang_after_s,
             patience=model.engine.patience_thousandths / 1000,
+            max_step_s=model.engine.max_step_ms / 1000,
             max_shared_step_s=model.engine.max_shared_step_ms / 1000,
             max_light_step_s=model.engine.max_light_step_ms / 1000,
             niceness=model.engine.niceness,

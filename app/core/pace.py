@@ -21,6 +21,10 @@ _LOSS = 0.5
 _GAIN = 0.1
 """Additive increase, multiplicative decrease: where callers come at random, waiting is given up soon."""
 
+_LONGEST_S = 0.25
+"""A wait, at most: callers come back in the time that their gateways need, however long their step was, and
+those who left do not come back."""
+
 _ACTIVE_FOR_S = 1.0
 
 
@@ -68,7 +72,7 @@ class Pacer:
     def end_step(self, items: int, *, began_s: float, ended_s: float) -> None:
         """A step of so many items is done."""
         self._company = items
-        self._until_s = ended_s + self._patience * self._trust * (ended_s - began_s)
+        self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * (ended_s - began_s))
 
 
 class ActiveFlows:

@@ -178,7 +178,7 @@ class EngineLoop:
     def _step_tokens(self, now_s: float) -> int:
         """Tokens of the next step, at most: few where several ask, so that nobody waits long for others' steps."""
         if max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
-            return self._bounds.max_step_tokens
+            return self._tokens_in(self._bounds.max_step_s)
         return self._tokens_in(self._bounds.max_shared_step_s)
 
     def _tokens_in(self, seconds: float) -> int:

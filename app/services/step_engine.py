@@ -34,6 +34,7 @@ class LoopBounds:
     max_step_tokens: int
     hang_after_s: float
     patience: float
+    max_step_s: float
     max_shared_step_s: float
     max_light_step_s: float
     niceness: int = 0

@@ -58,6 +58,7 @@ def make_loop(
     *,
     patience: float = 0.0,
     max_step_items: int = 4,
+    max_step_s: float = 10.0,
     max_shared_step_s: float = 10.0,
     niceness: int = 0,
     metrics: RecordingMetrics | None = None,
@@ -71,6 +72,7 @@ def make_loop(
             max_step_tokens=50,
             hang_after_s=0.2,
             patience=patience,
+            max_step_s=max_step_s,
             max_shared_step_s=max_shared_step_s,
             max_light_step_s=10.0,
             niceness=niceness,
@@ -200,6 +202,18 @@ async def test_steps_are_short_while_several_projects_wait(house: tuple[FakeEngi
     await asyncio.gather(first, *several)
     shared = [len(step) for step in engine.steps[3:-3]]
     assert max(shared) <= 7, "about 270 tokens a second, for 20 ms"
+    recorder.loop.stop()
+
+
+async def test_a_lone_projects_steps_are_bounded_in_time(house: tuple[FakeEngine, Recorder]) -> None:
+    engine, recorder = house
+    recorder.loop.stop()
+    engine.takes_s = 0.05
+    recorder.loop = make_loop(engine, max_step_items=16, max_step_s=0.05)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    await recorder.embed(ids(*range(4)), tier=Tier.DEFAULT, timeout_ms=5000)  # 80 tokens a second
+    await recorder.embed(ids(*range(16)), tier=Tier.DEFAULT, timeout_ms=5000)
+    assert max(len(step) for step in engine.steps[1:]) <= 4
     recorder.loop.stop()
 
 

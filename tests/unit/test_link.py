@@ -41,6 +41,7 @@ class LiveReplica:
                 max_step_tokens=500,
                 hang_after_s=0.3,
                 patience=0.0,
+                max_step_s=10.0,
                 max_shared_step_s=10.0,
                 max_light_step_s=10.0,
             ),

@@ -94,6 +94,9 @@ class EngineSettings(Knobs):
     """Tokens in one engine step, at most."""
     max_step_items: int = Field(default=64, ge=1, le=4096)
     """Items in one engine step, at most. A priority request waits for at most the step under way."""
+    max_step_ms: int = Field(default=500, ge=1, le=60_000)
+    """Duration of a step that is never meant to be passed, however alone its project is: who comes next waits
+    for it. It binds where a slow CPU meets long texts."""
     max_shared_step_ms: int = Field(default=20, ge=1, le=60_000)
     """Duration of a step that is aimed at while several projects or tiers ask, or did within the last second:
     short steps let a small project and an urgent request come in soon, long ones are more efficient. On GPUs 20 ms
