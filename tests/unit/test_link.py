@@ -295,6 +295,15 @@ async def test_a_silent_replica_counts_as_lost(house: House, monkeypatch: pytest
     assert all(np.array_equal(v, fake_vector([n], 8)) for n, v in enumerate(vectors, 1))
 
 
+async def test_a_stall_of_the_gateway_is_no_replicas_silence(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_SILENT_AFTER_S", 0.7)
+    await house.open(2)
+    known = house.pool._ready()
+    time.sleep(1.5)  # a host that gives this process no core
+    await asyncio.sleep(0.3)
+    assert house.pool._ready() == known, "no connection was given up"
+
+
 async def test_a_replica_that_leaves_answers_what_it_has_and_gets_nothing_new(house: House) -> None:
     await house.open(2)
     leaving, staying = house.replicas
