@@ -60,6 +60,7 @@ def new_code(house: House) -> None:
 def new_model(house: House) -> None:
     house.deploy(second_model=True)
     house.add_endpoint("second", "second")
+    time.sleep(1)  # until then a gateway may not know of it
     vector = house.embed("second", "is the new one there?")
     assert len(vector) == 384
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO
 
 _AHEAD = -10
@@ -83,6 +84,7 @@ async def _obey(questions: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(OSError):
         os.nice(_AHEAD)
+        Path("/proc/self/autogroup").write_text(str(_AHEAD))  # a session's niceness, which goes before a process's
     asyncio.run(_obey(sys.stdin))
