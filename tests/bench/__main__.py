@@ -30,12 +30,13 @@ from tests.bench.paired import Pairs, measure
 from tests.bench.phases import OPEN_USER, NullEngine, RealEngine, configuration
 from tests.bench.report import Results, plot, show, show_aims
 from tests.bench.soak import soak
+from tests.bench.watched import watched
 from tests.stack import ROOT, Stack
 
 LIMITS_MB = {"gateway": 300, "embedder": 1300}
 ADDED_MS = 0.6
 PAIRS_PER_ROUND = 400
-PHASES = ("real", "null", "batch", "overload", "soak")
+PHASES = ("real", "null", "batch", "overload", "soak", "watched")
 OVERLOAD_S = 60
 SOAK_MINUTES = 10
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -119,6 +120,8 @@ def main() -> int:
         document["overload"] = overload(folder, seconds=OVERLOAD_S, say=console)
     if "soak" in chosen:
         document["soak"] = soak(folder, minutes=SOAK_MINUTES, say=console)
+    if "watched" in chosen:
+        document["watched"] = watched(folder, rounds=arguments.rounds, seconds=2 * arguments.seconds, say=console)
     if "real" in chosen:
         for name, resident in memory.items():
             console.print(f"{name}: {resident:.0f} MB resident at rest (bound {LIMITS_MB[name]} MB)")

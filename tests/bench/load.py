@@ -44,6 +44,13 @@ class Sample:
     p50_ms: float
     p99_ms: float
     failed: int = 0
+    mean_ms: float = 0.0
+
+    @property
+    def settled_per_s(self) -> float:
+        """Throughput by Little's law. Unlike ``requests_per_s`` it counts what a round's end cuts off, which
+        weighs where few requests are served."""
+        return self.connections / self.mean_ms * 1000
 
 
 @dataclass
@@ -69,6 +76,7 @@ class Running:
             p50_ms=_milliseconds(_find(r"(?m)^\s+50%\s+(\S+)", text)),
             p99_ms=_milliseconds(_find(r"(?m)^\s+99%\s+(\S+)", text)),
             failed=int(failed[1]) if failed else 0,
+            mean_ms=_milliseconds(_find(r"(?m)^\s+Latency\s+([\d.]+\S+)", text)),
         )
 
 

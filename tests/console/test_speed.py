@@ -4,55 +4,19 @@ import statistics
 from datetime import UTC, datetime, timedelta
 
 import httpx
-import orjson
 import pytest
+import redis
 
-from app.core.directory import Project
-from app.core.journal import Usage, UsageKey
-from app.stores.redis_client import PATIENT_S, connect
-from app.stores.redis_directory import PROJECTS, directory_key
-from app.stores.redis_journal import usage_field
-from app.stores.redis_ledger import account_key
-from tests.console.conftest import Visit, apart
+from tests.console.conftest import Visit
 from tests.contract.conftest import ADMIN_TOKEN, Service
+from tests.thousand_projects import DAYS, project_id, write
 
 MOST_MS = 1000
-PROJECTS_COUNT = 1000
-DAYS = 90
-
-
-def project_id(number: int) -> str:
-    return f"proj_{number:024x}"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def crowd(service: Service) -> None:
-    apart(_crowd(service))
-
-
-async def _crowd(service: Service) -> None:
-    redis = connect(service.redis_url, timeout_s=PATIENT_S)
-    today = datetime.now(UTC).date()
-    days = [(today - timedelta(days=back)).isoformat() for back in range(DAYS)]
-    for number in range(PROJECTS_COUNT):
-        own = project_id(number)
-        pipe = redis.pipeline(transaction=False)
-        pipe.hset(
-            directory_key(own), "project", orjson.dumps(Project(own, f"Project {number}", f"p-{number}", "active", 0))
-        )
-        pipe.zadd(PROJECTS, {own: 0})
-        pipe.hset(
-            account_key(own, "account"), mapping={"granted": 10**12, "available": 10**12 - number, "captured": number}
-        )
-        for day in days:
-            for tier in ("flex", "default", "priority"):
-                for user in ("ann", "bob"):
-                    key = UsageKey(day, "main", tier, "key_1", user)
-                    usage = Usage(number, 2, 3, 4)
-                    value = f"{usage.requests}|{usage.tokens}|{usage.cached_tokens}|{usage.amount_nano_usd}"
-                    pipe.hset(account_key(own, f"usage:{key.month}"), usage_field(key).decode(), value)
-        await pipe.execute()
-    await redis.aclose()
+    write(redis.Redis.from_url(service.redis_url))
 
 
 @pytest.mark.parametrize(
