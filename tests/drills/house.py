@@ -66,6 +66,8 @@ class House:
     _gcs_port: int = field(default_factory=free_port)
     project_id: str = ""
     api_key: str = ""
+    paid_nano_usd: int = 0
+    """What drills' own requests cost."""
 
     def __enter__(self) -> "House":
         try:
@@ -330,7 +332,9 @@ class House:
     def embed(self, model: str, text: str) -> list[float]:
         """A vector, as the project's callers get it."""
         client = openai.OpenAI(base_url=self.url, api_key=self.api_key, max_retries=2, timeout=30)
-        return client.embeddings.create(model=model, input=text).data[0].embedding
+        raw = client.embeddings.with_raw_response.create(model=model, input=text)
+        self.paid_nano_usd += int(raw.headers["x-cost-nano-usd"])
+        return raw.parse().data[0].embedding
 
     def upload(self, content: bytes) -> int:
         """The status of an upload."""
@@ -341,9 +345,9 @@ class House:
         ).status_code
 
     def charged_nano_usd(self) -> int:
-        """What the project was charged, refunds taken off: a refund comes as a grant."""
+        """What the project was charged for its callers' requests, refunds taken off: a refund comes as a grant."""
         account = self.store.current().raw.hgetall(account_key(self.project_id, "account"))
-        return CREDIT_NANO_USD - int(account[b"available"]) - int(account[b"held"])
+        return CREDIT_NANO_USD - int(account[b"available"]) - int(account[b"held"]) - self.paid_nano_usd
 
     def verify(self) -> str:
         """The last line of ``embedgate ledger verify``."""
