@@ -90,7 +90,7 @@ def add_overview(router: APIRouter, services: Services) -> None:
 
     @router.get("/totals", summary="The money of all projects together")
     async def totals() -> TotalsOut:
-        """Reads every account: some milliseconds for a thousand projects."""
+        """Every account is read for it, so it is up to ten seconds old."""
         balance, projects, holds = await services.administration.totals()
         return TotalsOut(projects=projects, open_holds=holds, balance={k: str(v) for k, v in asdict(balance).items()})
 

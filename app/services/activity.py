@@ -4,11 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from app.core.activity import MINUTES, Grain, Lines, Outcome, Sums, TierActivity, View, by_tier, note, note_lines
 from app.core.errors import DependencyDown
 from app.core.standing import GatewayStanding, ModelStanding, Trouble, together, troubles
+from app.services.remembered import Remembered
 
 logger = logging.getLogger("ray.serve.embedgate")
 
@@ -118,20 +120,17 @@ class ActivityReader:
         self._store = store
         self._journal_period_s = journal_period_s
         self._wall_s = wall_s
-        self._known: dict[View, tuple[float, Overview]] = {}
-        self._turn = asyncio.Lock()
+        self._overviews = {
+            view: Remembered(partial(self._read, view), valid_s=valid_s, clock_s=wall_s)
+            for view, valid_s in _VALID_S.items()
+        }
 
     async def overview(self, view: View) -> Overview:
         """The present one, or one that is some seconds old. Raises ``DependencyDown``."""
-        async with self._turn:
-            made_s, known = self._known.get(view, (0.0, None))
-            now_s = self._wall_s()
-            if known is None or not 0 <= now_s - made_s < _VALID_S[view]:
-                known = await self._read(view, now_s)
-                self._known[view] = now_s, known
-            return known
+        return await self._overviews[view].get()
 
-    async def _read(self, view: View, now_s: float) -> Overview:
+    async def _read(self, view: View) -> Overview:
+        now_s = self._wall_s()
         starts = view.starts(now_s)
         minutes = View.HOUR.starts(now_s)[-_RECENT_MINUTES:]
         spans, recent, gateways = await asyncio.gather(

@@ -74,10 +74,11 @@ class Looks:
 
 @contextmanager
 def operators(stack: Stack) -> Iterator[Looks]:
-    """As many browsers as there are operators, with the overview open."""
+    """As many browsers as there are operators, with the overview open, each since another moment."""
     looks, end = Looks(), threading.Event()
 
-    def look(path: str, every_s: float) -> None:
+    def look(number: int, path: str, every_s: float) -> None:
+        end.wait(every_s * number / OPERATORS)
         headers = {"Authorization": f"Bearer {stack.dev['admin_token']}"}
         with httpx.Client(base_url=stack.root_url, headers=headers, timeout=30) as browser:
             while not end.is_set():
@@ -86,8 +87,8 @@ def operators(stack: Stack) -> Iterator[Looks]:
                 end.wait(every_s)
 
     threads = [
-        threading.Thread(target=look, args=(path, every_s))
-        for _ in range(OPERATORS)
+        threading.Thread(target=look, args=(number, path, every_s))
+        for number in range(OPERATORS)
         for path, every_s in LOOKS_S.items()
     ]
     for thread in threads:
