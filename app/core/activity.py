@@ -56,9 +56,14 @@ class View(Enum):
         return self.value[0]
 
     @property
+    def spans_a_point(self) -> int:
+        """How many spans make a point."""
+        return self.value[2]
+
+    @property
     def point_s(self) -> int:
         """Seconds that a point stands for."""
-        return self.value[0].span_s * self.value[2]
+        return self.grain.span_s * self.spans_a_point
 
     def starts(self, now_s: float) -> list[int]:
         """Starts of the spans, the present one last."""

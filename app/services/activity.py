@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from app.core.activity import MINUTES, Grain, Lines, Outcome, Sums, TierActivity, View, by_tier, note, note_lines
+from app.core.activity_window import Point, Window
 from app.core.errors import DependencyDown
 from app.core.standing import GatewayStanding, ModelStanding, Trouble, together, troubles
 from app.services.remembered import Remembered
@@ -17,7 +18,7 @@ logger = logging.getLogger("ray.serve.embedgate")
 _PERIOD_S = 2.0
 _SILENT_AFTER_S = 10.0
 _RECENT_MINUTES = 5
-_VALID_S = {View.HOUR: 2.0, View.DAY: 20.0, View.WEEK: 20.0}
+_VALID_S = 2.0
 """For how long an overview is shown again: many tabs cost what one does."""
 
 
@@ -100,7 +101,7 @@ class Overview:
     """
 
     view: View
-    points: Sequence[tuple[int, Mapping[str, TierActivity]]]
+    points: Sequence[Point]
     total: Mapping[str, TierActivity]
     gateways: int
     models: Mapping[str, ModelStanding]
@@ -120,9 +121,9 @@ class ActivityReader:
         self._store = store
         self._journal_period_s = journal_period_s
         self._wall_s = wall_s
+        self._windows = {view: Window(view) for view in View}
         self._overviews = {
-            view: Remembered(partial(self._read, view), valid_s=valid_s, clock_s=wall_s)
-            for view, valid_s in _VALID_S.items()
+            view: Remembered(partial(self._read, view), valid_s=_VALID_S, clock_s=wall_s) for view in View
         }
 
     async def overview(self, view: View) -> Overview:
@@ -131,14 +132,16 @@ class ActivityReader:
 
     async def _read(self, view: View) -> Overview:
         now_s = self._wall_s()
-        starts = view.starts(now_s)
+        window = self._windows[view]
+        starts = window.wanted(now_s)
         minutes = View.HOUR.starts(now_s)[-_RECENT_MINUTES:]
         spans, recent, gateways = await asyncio.gather(
             self._store.read(view.grain, starts),
             self._store.read(MINUTES, minutes),
             self._store.standings(now_s=now_s, within_s=_SILENT_AFTER_S),
         )
-        points, total = await asyncio.to_thread(_points, view, starts, spans)
+        # In a thread: a week that nobody looked at before has ten thousands of sums.
+        points, total = await asyncio.to_thread(window.show, now_s, dict(zip(starts, spans, strict=True)))
         return Overview(
             view=view,
             points=points,
@@ -147,12 +150,3 @@ class ActivityReader:
             models=together(gateways),
             troubles=troubles(gateways, by_tier(recent), journal_period_s=self._journal_period_s),
         )
-
-
-def _points(
-    view: View, starts: Sequence[int], spans: Sequence[Mapping[str, int]]
-) -> tuple[list[tuple[int, dict[str, TierActivity]]], dict[str, TierActivity]]:
-    """Spans put together into points, and all of them; in a thread, since a week has ten thousands of sums."""
-    count = view.point_s // view.grain.span_s
-    points = [(starts[first], by_tier(spans[first : first + count])) for first in range(0, len(spans), count)]
-    return points, by_tier(spans)

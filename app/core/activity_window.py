@@ -1,0 +1,64 @@
+"""A view of lately that slides: what cannot change any more is read and added up once.
+
+Pure; time is an argument. Not thread-safe.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.core.activity import Sums, TierActivity, View, by_tier
+
+Point = tuple[int, Mapping[str, TierActivity]]
+"""A start in Unix seconds, and what was done from then on, by tier."""
+
+_LIVE_POINTS = 3
+"""The last ones may still grow: gateways tell their sums late, and by clocks of their own."""
+
+
+class Window:
+    """What is known of a view's spans."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._first_s: int | None = None
+        self._spans: dict[int, Mapping[str, int]] = {}
+        self._points: list[Point] = []
+        self._sums: Sums = {}
+
+    def wanted(self, now_s: float) -> list[int]:
+        """Starts of the spans that must be read to :meth:`show` the view at that moment."""
+        return [start for start in self._view.starts(now_s) if start not in self._spans]
+
+    def show(self, now_s: float, read: Mapping[int, Mapping[str, int]]) -> tuple[list[Point], dict[str, TierActivity]]:
+        """Points in order, and all of them together.
+
+        Args:
+            now_s: as it was given to :meth:`wanted`.
+            read: the spans that it named, by start.
+        """
+        starts = self._view.starts(now_s)
+        spans = {start: read[start] if start in read else self._spans[start] for start in starts}
+        live_from = len(starts) - _LIVE_POINTS * self._view.spans_a_point
+        if starts[0] != self._first_s:
+            past = starts[:live_from]
+            self._spans = {start: spans[start] for start in past}
+            self._points = self._points_of(past, spans)
+            self._sums = _together(self._spans.values())
+            self._first_s = starts[0]
+        live = starts[live_from:]
+        total = by_tier([self._sums, *(spans[start] for start in live)])
+        return [*self._points, *self._points_of(live, spans)], total
+
+    def _points_of(self, starts: Sequence[int], spans: Mapping[int, Mapping[str, int]]) -> list[Point]:
+        count = self._view.spans_a_point
+        return [
+            (starts[first], by_tier(spans[start] for start in starts[first : first + count]))
+            for first in range(0, len(starts), count)
+        ]
+
+
+def _together(spans: Iterable[Mapping[str, int]]) -> Sums:
+    sums: Sums = {}
+    for span in spans:
+        for name, amount in span.items():
+            sums[name] = sums.get(name, 0) + amount
+    return sums
