@@ -38,6 +38,10 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
         target = target_of(stack, "watched")
         headers = {"Authorization": f"Bearer {stack.dev['admin_token']}"}
         browsers = [httpx.Client(base_url=stack.root_url, headers=headers, timeout=30) for _ in range(OPERATORS)]
+        time.sleep(REST_S)
+        at_rest = _cores(stack)
+        with operators(browsers):
+            cores = _cores(stack) - at_rest
         start(target, "warm-up", 64, 0, 4).result()
 
         def rate(number: int) -> float:
@@ -52,9 +56,6 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
             after = rate(number)
             ratios.append(2 * looked_at / (before + after))
             moods.append(abs(after / before - 1))
-        at_rest = _cores(stack)
-        with operators(browsers):
-            cores = _cores(stack) - at_rest
     finally:
         stack.interrupt()
     ratio, noise = statistics.median(ratios), max(LEAST_NOISE, statistics.median(moods))
