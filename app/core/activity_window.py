@@ -13,27 +13,39 @@ Point = tuple[int, Mapping[str, TierActivity]]
 _LIVE_POINTS = 3
 """The last ones may still grow: gateways tell their sums late, and by clocks of their own."""
 
+_TRUSTED_SPANS = 10
+"""After so many everything is read again: a clock may have been wrong, or a store restored."""
+
 
 class Window:
-    """What is known of a view's spans."""
+    """What is known of a view's spans; forgotten when the clock is set back, and now and then.
+
+    Args:
+        view: what is shown.
+    """
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._first_s: int | None = None
+        self._first_s = 0
+        self._known_since_s = 0.0
         self._spans: dict[int, Mapping[str, int]] = {}
         self._points: list[Point] = []
         self._sums: Sums = {}
 
     def wanted(self, now_s: float) -> list[int]:
         """Starts of the spans that must be read to :meth:`show` the view at that moment."""
-        return [start for start in self._view.starts(now_s) if start not in self._spans]
+        starts = self._view.starts(now_s)
+        trusted_s = _TRUSTED_SPANS * self._view.grain.span_s
+        if not 0 <= now_s - self._known_since_s < trusted_s or starts[0] < self._first_s:
+            self._spans, self._first_s, self._known_since_s = {}, 0, now_s
+        return [start for start in starts if start not in self._spans]
 
     def show(self, now_s: float, read: Mapping[int, Mapping[str, int]]) -> tuple[list[Point], dict[str, TierActivity]]:
         """Points in order, and all of them together.
 
         Args:
             now_s: as it was given to :meth:`wanted`.
-            read: the spans that it named, by start.
+            read: all the spans that it named, by start.
         """
         starts = self._view.starts(now_s)
         spans = {start: read[start] if start in read else self._spans[start] for start in starts}

@@ -3,11 +3,11 @@
 Callers that wait for an answer before they ask again return together, a little after their step.
 Where engines and gateways share cores, an engine that begins with the first of them takes a core
 from the gateway that is about to bring the others, and computes many small steps, each with its
-fixed cost. So after a step it waits for as many items as that step had: for no longer than the step
-took, and for less where such waits were in vain lately. An engine that was idle for longer begins
-at once, and so does one that has something to do for anybody else: only those who were part of a
-step gain by waiting for each other. Where an engine has its device for itself, there is nothing to
-gain: patience is 0 then.
+fixed cost. So after a step it waits for as many items as that step had: for a share of what the step
+took, a quarter of a second at most, and for less where such waits were in vain lately. An engine
+that was idle for longer begins at once, and so does one that has something to do for anybody else:
+only those who were part of a step gain by waiting for each other. Where an engine has its device for
+itself, there is nothing to gain: patience is 0 then.
 
 Pure; time is an argument.
 """
@@ -32,7 +32,7 @@ class Pacer:
     """Decides how long a step is put off.
 
     Args:
-        patience: longest wait, as a share of the last step's duration. 0 never waits.
+        patience: longest wait, as a share of the last step's duration (250 ms at most). 0 never waits.
     """
 
     def __init__(self, *, patience: float) -> None:

@@ -240,7 +240,7 @@ class ReplicaPool:
             due_s = self._clock_s() + _MIND_PERIOD_S
             await asyncio.sleep(_MIND_PERIOD_S)
             try:
-                self._mind_the_silent(stood_still_s=max(0.0, self._clock_s() - due_s))
+                self._mind_the_silent(due_s)
                 self._give_up_the_hopeless()
                 self._report()
             except Exception:
@@ -262,14 +262,15 @@ class ReplicaPool:
             self._replicas.pop(address.replica_id, None)
             logger.info("replica %s of %s cannot be reached: %s", address.replica_id, self._model_id, error)
 
-    def _mind_the_silent(self, *, stood_still_s: float) -> None:
+    def _mind_the_silent(self, due_s: float) -> None:
         """A replica that says nothing counts as lost: what it has goes elsewhere.
 
         Time in which this gateway stood still is no silence: what was said meanwhile may lie there unread.
         """
         now_s = self._clock_s()
+        stood_still_s = max(0.0, now_s - due_s)
         for replica in list(self._replicas.values()):
-            replica.heard_at_s += stood_still_s
+            replica.heard_at_s = min(now_s, replica.heard_at_s + stood_still_s)
             if now_s - replica.heard_at_s > _SILENT_AFTER_S:
                 logger.error("replica %s of %s is silent", replica.address.replica_id, self._model_id)
                 replica.abort()

@@ -122,9 +122,7 @@ class ActivityReader:
         self._journal_period_s = journal_period_s
         self._wall_s = wall_s
         self._windows = {view: Window(view) for view in View}
-        self._overviews = {
-            view: Remembered(partial(self._read, view), valid_s=_VALID_S, clock_s=wall_s) for view in View
-        }
+        self._overviews = {view: Remembered(partial(self._read, view), valid_s=_VALID_S) for view in View}
 
     async def overview(self, view: View) -> Overview:
         """The present one, or one that is some seconds old. Raises ``DependencyDown``."""

@@ -54,7 +54,7 @@ class Administration:
         self._key_prefix = key_prefix
         self._random_bytes = random_bytes
         self._wall_s = wall_s
-        self._totals = Remembered(self._add_up, valid_s=_TOTALS_VALID_S, clock_s=wall_s)
+        self._totals = Remembered(self._add_up, valid_s=_TOTALS_VALID_S)
 
     async def create_project(self, author: Author, *, name: str, slug: str) -> Project:
         """Create a tenant; raises ``Conflict`` when the slug is taken."""

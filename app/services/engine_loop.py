@@ -179,7 +179,7 @@ class EngineLoop:
         """Tokens of the next step, at most: few where several ask, so that nobody waits long for others' steps."""
         if max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
             return self._tokens_in(self._bounds.max_step_s)
-        return self._tokens_in(self._bounds.max_shared_step_s)
+        return self._tokens_in(min(self._bounds.max_shared_step_s, self._bounds.max_step_s))
 
     def _tokens_in(self, seconds: float) -> int:
         """What the engine computes in that time; all that a step may have, before its speed is known."""

@@ -3,6 +3,7 @@
 ``eg:activity:<span>:<start>``: hash of counts, see ``app.core.activity``. ``eg:standing``: hash; gateway id → JSON.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -40,7 +41,10 @@ class RedisActivity:
             pipe = self._redis.pipeline(transaction=False)
             for start in starts:
                 pipe.hgetall(_key(grain, start))
-            return [{name.decode(): int(amount) for name, amount in found.items()} for found in await pipe.execute()]
+            return [
+                {sys.intern(name.decode()): int(amount) for name, amount in found.items()}
+                for found in await pipe.execute()
+            ]
 
     async def report(self, standing: GatewayStanding) -> None:
         """Say how a gateway stands."""

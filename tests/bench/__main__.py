@@ -5,7 +5,7 @@ service is not: what its cluster costs at rest, some percent of a core, counts a
 Every request carries new texts of 24 tokens, unless the case is about the cache. The load
 comes from wrk, a native process of its own.
 
-    make bench                                     # 5 rounds of 5 s of everything, overload, ten minutes' soak
+    make bench                                     # 5 rounds of 5 s, overload, ten minutes' soak, consoles
     make bench ARGS="--rounds 1 --seconds 2 --only real"
 """
 

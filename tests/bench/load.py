@@ -45,12 +45,15 @@ class Sample:
     p99_ms: float
     failed: int = 0
     mean_ms: float = 0.0
+    took_s: float = 0.0
 
     @property
     def settled_per_s(self) -> float:
-        """Throughput by Little's law. Unlike ``requests_per_s`` it counts what a round's end cuts off, which
-        weighs where few requests are served."""
-        return self.connections / self.mean_ms * 1000
+        """An estimate of the throughput that counts what the round's end cut off, which weighs where few requests
+        are served: by Little's law, and at most one more request a connection than were answered."""
+        if not self.mean_ms:
+            return 0.0
+        return min(self.connections / self.mean_ms * 1000, self.requests_per_s + self.connections / self.took_s)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Running:
             p50_ms=_milliseconds(_find(r"(?m)^\s+50%\s+(\S+)", text)),
             p99_ms=_milliseconds(_find(r"(?m)^\s+99%\s+(\S+)", text)),
             failed=int(failed[1]) if failed else 0,
+            took_s=_milliseconds(_find(r"requests in ([\d.]+\w+),", text)) / 1000,
             mean_ms=_milliseconds(_find(r"(?m)^\s+Latency\s+([\d.]+\S+)", text)),
         )
 

@@ -8,7 +8,8 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -33,11 +34,13 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
     stack = Stack(folder / "watched", config=configuration(folder, "null_engine_tokens_per_s: 0"))
     say.print("starting the service with a null engine, for those who look at it …")
     stack.start()
+    closing = ExitStack()
     try:
         write(stack.redis())
         target = target_of(stack, "watched")
         headers = {"Authorization": f"Bearer {stack.dev['admin_token']}"}
-        browsers = [httpx.Client(base_url=stack.root_url, headers=headers, timeout=30) for _ in range(OPERATORS)]
+        client = partial(httpx.Client, base_url=stack.root_url, headers=headers, timeout=30)
+        browsers = [closing.enter_context(client()) for _ in range(OPERATORS)]
         time.sleep(REST_S)
         at_rest = _cores(stack)
         with operators(browsers):
@@ -45,7 +48,10 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
         start(target, "warm-up", 64, 0, 4).result()
 
         def rate(number: int) -> float:
-            return start(target, "watched", 64, number, seconds).result().requests_per_s
+            sample = start(target, "watched", 64, number, seconds).result()
+            if sample.failed:
+                raise SystemExit(f"{sample.failed} requests failed while the console's cost was measured")
+            return sample.requests_per_s
 
         ratios, moods, looks = [], [], 0
         for number in range(1, rounds + 1):
@@ -57,6 +63,7 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
             ratios.append(2 * looked_at / (before + after))
             moods.append(abs(after / before - 1))
     finally:
+        closing.close()
         stack.interrupt()
     ratio, noise = statistics.median(ratios), max(LEAST_NOISE, statistics.median(moods))
     verdict = "holds" if ratio >= 1 - noise else "does not hold"
@@ -69,11 +76,11 @@ def watched(folder: Path, *, rounds: int, seconds: int, say: Console) -> dict[st
 
 def _cores(stack: Stack) -> float:
     """Of the gateway and all stores, on average over some seconds without requests."""
-    watched = [psutil.Process(pid) for pid in stack.replica_pids("Gateway")]
-    watched += [process for process in stack.processes() if "valkey" in process.name()]
+    processes = [psutil.Process(pid) for pid in stack.replica_pids("Gateway")]
+    processes += [process for process in stack.processes() if "valkey" in process.name()]
 
     def spent_s() -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in watched)
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
 
     began_s = spent_s()
     time.sleep(REST_S)
@@ -85,6 +92,7 @@ class Looks:
 
     def __init__(self) -> None:
         self.count = 0
+        self.failure: Exception | None = None
         self._lock = threading.Lock()
 
     def add(self) -> None:
@@ -100,10 +108,13 @@ def operators(browsers: Sequence[httpx.Client]) -> Iterator[Looks]:
 
     def look(number: int, browser: httpx.Client, path: str, every_s: float) -> None:
         end.wait(every_s * number / len(browsers))
-        while not end.is_set():
-            browser.get(path).raise_for_status()
-            looks.add()
-            end.wait(every_s)
+        try:
+            while not end.is_set():
+                browser.get(path).raise_for_status()
+                looks.add()
+                end.wait(every_s)
+        except httpx.HTTPError as error:
+            looks.failure = error
 
     threads = [
         threading.Thread(target=look, args=(number, browser, path, every_s))
@@ -118,3 +129,5 @@ def operators(browsers: Sequence[httpx.Client]) -> Iterator[Looks]:
         end.set()
         for thread in threads:
             thread.join()
+        if looks.failure is not None:
+            raise looks.failure

@@ -54,3 +54,20 @@ def test_only_what_may_grow_is_read_again() -> None:
     assert len(first) == 60
     assert window.wanted(START_S + 1) == first[-3:]
     assert len(window.wanted(START_S + 60)) == 4
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_out() -> None:
+    window, full = Window(View.HOUR), {"flex|requests": 1}
+    ahead_s = START_S + 600
+    window.show(ahead_s, {start: {} for start in window.wanted(ahead_s)})
+    assert len(window.wanted(START_S)) == 60
+    _, total = window.show(START_S, dict.fromkeys(window.wanted(START_S), full))
+    assert total["flex"].requests == 60
+
+
+def test_a_store_that_was_restored_is_seen_after_a_while() -> None:
+    window, full = Window(View.WEEK), {"flex|requests": 1}
+    window.show(START_S, {start: {} for start in window.wanted(START_S)})
+    later_s = START_S + 10 * View.WEEK.grain.span_s
+    _, total = window.show(later_s, dict.fromkeys(window.wanted(later_s), full))
+    assert total["flex"].requests == len(View.WEEK.starts(later_s))

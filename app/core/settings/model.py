@@ -95,8 +95,8 @@ class EngineSettings(Knobs):
     max_step_items: int = Field(default=64, ge=1, le=4096)
     """Items in one engine step, at most. A priority request waits for at most the step under way."""
     max_step_ms: int = Field(default=500, ge=1, le=60_000)
-    """Duration of a step that is never meant to be passed, however alone its project is: who comes next waits
-    for it. It binds where a slow CPU meets long texts."""
+    """Duration that no step is meant to pass, however alone its project is: who comes next waits for it. It binds
+    where a slow CPU meets long texts, once the engine's speed is known: a new engine's first step may be full."""
     max_shared_step_ms: int = Field(default=20, ge=1, le=60_000)
     """Duration of a step that is aimed at while several projects or tiers ask, or did within the last second:
     short steps let a small project and an urgent request come in soon, long ones are more efficient. On GPUs 20 ms
@@ -106,8 +106,8 @@ class EngineSettings(Knobs):
     little waits for little, in every second step at most. As much as ``max_shared_step_ms`` switches it off."""
     patience_thousandths: int = Field(default=0, ge=0, le=2000)
     """How long a step waits, at most, for the callers of the last one to ask again, in thousandths of that
-    step's duration. 1000 gives larger steps where CPU engines share their cores with gateways; leave it at 0
-    for GPUs. An engine that was idle never waits."""
+    step's duration, and never over 250 ms. 1000 gives larger steps where CPU engines share their cores with
+    gateways; leave it at 0 for GPUs. An engine that was idle never waits."""
     niceness: int = Field(default=0, ge=0, le=19)
     """How far the engine's thread steps back behind all else on its cores. 10 lets gateway and store answer at
     once where CPU engines share their cores; leave it at 0 for GPUs, which the thread must keep fed."""
