@@ -94,7 +94,7 @@ class EngineSettings(Knobs):
     """Tokens in one engine step, at most."""
     max_step_items: int = Field(default=64, ge=1, le=4096)
     """Items in one engine step, at most. A priority request waits for at most the step under way."""
-    max_step_ms: int = Field(default=500, ge=1, le=60_000)
+    max_step_ms: int = Field(default=1000, ge=1, le=60_000)
     """Duration that no step is meant to pass, however alone its project is: who comes next waits for it. It binds
     where a slow CPU meets long texts, once the engine's speed is known: a new engine's first step may be full."""
     max_shared_step_ms: int = Field(default=20, ge=1, le=60_000)
