@@ -75,18 +75,11 @@ class TotalsOut(BaseModel):
 def add_overview(router: APIRouter, services: Services) -> None:
     """The cluster's routes of administration."""
 
-    latest: dict[View, tuple[Overview, bytes]] = {}
-
     @router.get("/overview", summary="Activity by tier, models, and what is wrong now", response_model=OverviewOut)
     async def overview(view: Literal["hour", "day", "week"] = "hour") -> Response:
         """An hour by the minute, a day by the quarter of an hour, or a week by the hour."""
-        chosen = View[view.upper()]
-        found = await services.overview.overview(chosen)
-        shown, content = latest.get(chosen, (None, b""))
-        if shown is not found:
-            content = _written(found)
-            latest[chosen] = found, content
-        return Response(content, media_type="application/json")
+        found = await services.overview.overview(View[view.upper()])
+        return Response(_written(found), media_type="application/json")
 
     @router.get("/totals", summary="The money of all projects together")
     async def totals() -> TotalsOut:

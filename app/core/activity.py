@@ -123,6 +123,12 @@ def note_lines(sums: Sums, lines: Lines) -> None:
     _add(sums, f"{tier}|nano_usd", lines.nano_usd)
 
 
+def add_all(sums: Sums, more: Mapping[str, int]) -> None:
+    """Add what another sum holds."""
+    for name, amount in more.items():
+        _add(sums, name, amount)
+
+
 def _add(sums: Sums, name: str, amount: int) -> None:
     if amount:
         sums[name] = sums.get(name, 0) + amount

@@ -3,9 +3,9 @@
 Pure; time is an argument. Not thread-safe.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from app.core.activity import Sums, TierActivity, View, by_tier
+from app.core.activity import Sums, TierActivity, View, add_all, by_tier
 
 Point = tuple[int, Mapping[str, TierActivity]]
 """A start in Unix seconds, and what was done from then on, by tier."""
@@ -54,7 +54,9 @@ class Window:
             past = starts[:live_from]
             self._spans = {start: spans[start] for start in past}
             self._points = self._points_of(past, spans)
-            self._sums = _together(self._spans.values())
+            self._sums = {}
+            for start in past:
+                add_all(self._sums, spans[start])
             self._first_s = starts[0]
         live = starts[live_from:]
         total = by_tier([self._sums, *(spans[start] for start in live)])
@@ -66,11 +68,3 @@ class Window:
             (starts[first], by_tier(spans[start] for start in starts[first : first + count]))
             for first in range(0, len(starts), count)
         ]
-
-
-def _together(spans: Iterable[Mapping[str, int]]) -> Sums:
-    sums: Sums = {}
-    for span in spans:
-        for name, amount in span.items():
-            sums[name] = sums.get(name, 0) + amount
-    return sums

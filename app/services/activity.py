@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from app.core.activity import MINUTES, Grain, Lines, Outcome, Sums, TierActivity, View, by_tier, note, note_lines
+from app.core.activity import (
+    MINUTES,
+    Grain,
+    Lines,
+    Outcome,
+    Sums,
+    TierActivity,
+    View,
+    add_all,
+    by_tier,
+    note,
+    note_lines,
+)
 from app.core.activity_window import Point, Window
 from app.core.errors import DependencyDown
 from app.core.standing import GatewayStanding, ModelStanding, Trouble, together, troubles
@@ -81,8 +93,7 @@ class ActivityRecorder:
             if sums:
                 await self._store.add(sums, now_s=self._wall_s())
         except DependencyDown:
-            for name, amount in sums.items():
-                self._sums[name] = self._sums.get(name, 0) + amount
+            add_all(self._sums, sums)
             raise
         if self._standing is not None:
             await self._store.report(self._standing())

@@ -3,6 +3,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,18 @@ async def house() -> AsyncIterator[tuple[FakeEngine, Recorder]]:
     recorder.loop.stop()
 
 
+def with_another_loop(
+    house: tuple[FakeEngine, Recorder], *, takes_s: float, **bounds: Any
+) -> tuple[FakeEngine, Recorder]:
+    """The same engine, each step of which takes so long, in a loop of other bounds."""
+    engine, recorder = house
+    recorder.loop.stop()
+    engine.takes_s = takes_s
+    recorder.loop = make_loop(engine, **bounds)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    return engine, recorder
+
+
 def ids(*numbers: int) -> list[TokenIds]:
     return [np.array([n], np.int32) for n in numbers]
 
@@ -181,11 +194,7 @@ async def test_a_step_waits_for_the_company_of_the_last_one() -> None:
 
 
 async def test_steps_are_short_while_several_projects_wait(house: tuple[FakeEngine, Recorder]) -> None:
-    engine, recorder = house
-    recorder.loop.stop()
-    engine.takes_s = 0.05
-    recorder.loop = make_loop(engine, max_step_items=16, max_shared_step_s=0.02)
-    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    engine, recorder = with_another_loop(house, takes_s=0.05, max_step_items=16, max_shared_step_s=0.02)
     await recorder.embed(ids(*range(4)), tier=Tier.DEFAULT, timeout_ms=5000)  # 80 tokens a second
     alone = recorder.embed(ids(*range(16)), tier=Tier.DEFAULT, timeout_ms=5000)
     await alone
@@ -206,11 +215,7 @@ async def test_steps_are_short_while_several_projects_wait(house: tuple[FakeEngi
 
 
 async def test_a_lone_projects_steps_are_bounded_in_time(house: tuple[FakeEngine, Recorder]) -> None:
-    engine, recorder = house
-    recorder.loop.stop()
-    engine.takes_s = 0.05
-    recorder.loop = make_loop(engine, max_step_items=16, max_step_s=0.05)
-    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    engine, recorder = with_another_loop(house, takes_s=0.05, max_step_items=16, max_step_s=0.05)
     await recorder.embed(ids(*range(4)), tier=Tier.DEFAULT, timeout_ms=5000)  # 80 tokens a second
     await recorder.embed(ids(*range(16)), tier=Tier.DEFAULT, timeout_ms=5000)
     assert max(len(step) for step in engine.steps[1:]) <= 4
@@ -218,11 +223,7 @@ async def test_a_lone_projects_steps_are_bounded_in_time(house: tuple[FakeEngine
 
 
 async def test_steps_are_short_while_another_asked_a_moment_ago(house: tuple[FakeEngine, Recorder]) -> None:
-    engine, recorder = house
-    recorder.loop.stop()
-    engine.takes_s = 0.05
-    recorder.loop = make_loop(engine, max_step_items=16, max_shared_step_s=0.02)
-    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    engine, recorder = with_another_loop(house, takes_s=0.05, max_step_items=16, max_shared_step_s=0.02)
     await recorder.embed(ids(*range(16)), tier=Tier.FLEX, timeout_ms=5000)  # 320 tokens a second
     await recorder.embed(ids(1), tier=Tier.PRIORITY, timeout_ms=5000)
     await recorder.embed(ids(*range(16)), tier=Tier.FLEX, timeout_ms=5000)
