@@ -1,6 +1,6 @@
 """What the services need of the world, as protocols that outer layers implement."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -130,6 +130,12 @@ class Hold(Protocol):
     def rates(self) -> Rates:
         """Where the caller stands with its limits."""
 
+    def begin_capture(self) -> None:
+        """Send the capture ahead of :meth:`capture`, which waits for its answer then; a release undoes it.
+
+        For a response of which nothing but its writing is missing, and that nobody gets a second time. Never raises.
+        """
+
     async def capture(self) -> None:
         """Settle; called when the response is ready and before it is sent.
 
@@ -142,17 +148,19 @@ class Hold(Protocol):
 
 
 class Ledger(Protocol):
-    """The cluster's accounts; see ``app.core.ledger``. Every method may raise ``DependencyDown``."""
+    """The cluster's accounts; see ``app.core.ledger``. Every method may raise ``DependencyDown``, when awaited."""
 
-    async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
-        """Check rates, budgets and balance, and take the hold: all or nothing."""
+    def admit(
+        self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int
+    ) -> Coroutine[Any, Any, Admitted | Refused]:
+        """Check rates, budgets and balance, and take the hold: all or nothing. Sent at the call, in their order."""
 
-    async def settle(
+    def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
-    ) -> Receipt | None:
+    ) -> Coroutine[Any, Any, Receipt | None]:
         """End a hold, or say how it ended; None when there is no such hold.
 
-        An ended hold is remembered for ``retain_ms``, or for as long as anyone retries.
+        An ended hold is remembered for ``retain_ms``, or for as long as anyone retries. Sent at the call.
         """
 
     async def reap(self, project_id: str, *, limit: int) -> tuple[int, int]:

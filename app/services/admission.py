@@ -6,7 +6,9 @@ this gateway alone, and counted as such.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import orjson
 from cachetools import LRUCache
@@ -46,12 +48,17 @@ class LedgerHold:
         self._project_id = project_id
         self._charge = charge
         self._retain_ms = retain_ms
+        self._capturing: Coroutine[Any, Any, Receipt | None] | None = None
         self.rates = rates
 
     @property
     def amount_nano_usd(self) -> int:
         """What the request costs."""
         return self._charge.amount_nano_usd
+
+    def begin_capture(self) -> None:
+        """Send the capture."""
+        self._capturing = self._settle(Settlement.CAPTURE)
 
     async def capture(self) -> None:
         """Settle.
@@ -60,16 +67,22 @@ class LedgerHold:
             CapacityExceeded: the hold had expired, and nothing is charged.
             DependencyDown: nobody knows; it is undone as soon as the store answers.
         """
+        capturing, self._capturing = self._capturing or self._settle(Settlement.CAPTURE), None
         try:
-            state = await self._settle(Settlement.CAPTURE)
+            receipt = await capturing
         except BaseException:
             self.abandon()
             raise
-        if state is not HoldState.CAPTURED:
+        if receipt is None or receipt.state is not HoldState.CAPTURED:
             raise CapacityExceeded("The request took longer than its hold; nothing was charged. Try again.")
 
     async def release(self) -> None:
         """Give everything back, now or as soon as the store answers."""
+        if self._capturing is not None:
+            with contextlib.suppress(EmbedgateError):
+                await self._capturing
+            self.abandon()
+            return
         try:
             await self._settle(Settlement.RELEASE)
         except EmbedgateError:
@@ -79,12 +92,11 @@ class LedgerHold:
         """End the hold in the customer's favour, in the background, whatever became of it."""
         self._unsettled.add(self._project_id, self._charge.hold_id)
 
-    async def _settle(self, verb: Settlement) -> HoldState | None:
+    def _settle(self, verb: Settlement) -> Coroutine[Any, Any, Receipt | None]:
         charge = self._charge
-        receipt = await self._ledger.settle(
+        return self._ledger.settle(
             self._project_id, charge.hold_id, verb, charge.amount_nano_usd, retain_ms=self._retain_ms
         )
-        return receipt.state if receipt else None
 
 
 class SettledHold:
@@ -96,6 +108,9 @@ class SettledHold:
         self._hold_id = hold_id
         self.rates = rates
         self.amount_nano_usd = 0
+
+    def begin_capture(self) -> None:
+        """Done already."""
 
     async def capture(self) -> None:
         """Done already."""
@@ -111,6 +126,9 @@ class FreeHold:
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
         self.amount_nano_usd = 0
+
+    def begin_capture(self) -> None:
+        """Nothing to settle."""
 
     async def capture(self) -> None:
         """Nothing to settle."""
@@ -183,9 +201,9 @@ class LedgerAdmission:
             self._ledger, self._unsettled, request.project_id, charge, rates=rates, retain_ms=request.retain_ms
         )
 
-    async def _take(self, request: AdmissionRequest, charge: Charge) -> Admitted | Refused:
+    def _take(self, request: AdmissionRequest, charge: Charge) -> Coroutine[Any, Any, Admitted | Refused]:
         ttl_ms = request.timeout_ms + HOLD_MARGIN_MS
-        return await self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
+        return self._ledger.admit(request.project_id, charge, request.terms, ttl_ms=ttl_ms)
 
     async def _take_and_settle(self, request: AdmissionRequest, charge: Charge) -> tuple[Admitted | Refused, bool]:
         """Hold and capture in one round trip, and whether the capture is known to have come about.
@@ -193,20 +211,20 @@ class LedgerAdmission:
         The store runs both in the order of their sending; a capture that found no hold, or whose answer
         was lost, is asked for again by the hold itself. A refused request costs a second, idle script.
         """
-        answer, receipt = await asyncio.gather(
-            self._take(request, charge),
-            self._ledger.settle(
-                request.project_id,
-                charge.hold_id,
-                Settlement.CAPTURE,
-                charge.amount_nano_usd,
-                retain_ms=request.retain_ms,
-            ),
-            return_exceptions=True,
+        taking = self._take(request, charge)
+        capturing = self._ledger.settle(
+            request.project_id, charge.hold_id, Settlement.CAPTURE, charge.amount_nano_usd, retain_ms=request.retain_ms
         )
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer, isinstance(receipt, Receipt) and receipt.state is HoldState.CAPTURED
+        try:
+            answer = await taking
+        except BaseException:
+            capturing.close()
+            raise
+        try:
+            receipt = await capturing
+        except DependencyDown:
+            return answer, False
+        return answer, receipt is not None and receipt.state is HoldState.CAPTURED
 
     def _charge_for(self, request: AdmissionRequest) -> Charge:
         multiplier = self._multipliers[request.tier]

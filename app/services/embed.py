@@ -110,6 +110,8 @@ class EmbedService:
         with self._crowd.place(context.tier):
             hold, result = await self._vectors(runtime, request, context, stages)
             try:
+                if context.hold_id is None:
+                    hold.begin_capture()
                 yield result
             except BaseException:
                 await asyncio.shield(hold.release())

@@ -7,7 +7,7 @@ set; when a hold is due, or an ended one is forgotten), ``…:grants`` (hash; gr
 details) and ``…:journal`` (stream; kind → id, ``of`` → amount|tokens|key|details).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -77,10 +77,12 @@ class RedisLedger:
         )
         self._let_go = Script.of("let_go", edit=edit)
 
-    async def admit(self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int) -> Admitted | Refused:
-        """Check everything and take the hold; see ``app.core.ledger``. Raises ``DependencyDown``."""
-        reply = await self._pipe.run(self._admit, _hold_keys(project_id), _admit_args(charge, terms, ttl_ms))
-        return _admitted(reply, charge, terms)
+    def admit(
+        self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int
+    ) -> Coroutine[Any, Any, Admitted | Refused]:
+        """Check everything and take the hold; see ``app.core.ledger``. Sent at the call. Raises ``DependencyDown``."""
+        sent = self._pipe.run(self._admit, _hold_keys(project_id), _admit_args(charge, terms, ttl_ms))
+        return _admission(sent, charge, terms)
 
     async def admit_all(
         self, project_id: str, charges: Sequence[Charge], terms: Terms, *, ttl_ms: int
@@ -90,17 +92,17 @@ class RedisLedger:
         replies = await self._pipe.run_all(self._admit, _hold_keys(project_id), calls)
         return [_admitted(reply, charge, terms) for reply, charge in zip(replies, charges, strict=True)]
 
-    async def settle(
+    def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
-    ) -> Receipt | None:
-        """End a hold, or say how it ended; None when there is no such hold.
+    ) -> Coroutine[Any, Any, Receipt | None]:
+        """End a hold, or say how it ended; None when there is no such hold. Sent at the call.
 
         Raises:
             HoldConflict: the amount is not the hold's.
             DependencyDown: whether it was ended is unknown.
         """
         args = [hold_id, verb.value, amount_nano_usd, retain_ms or self._retain_ms]
-        return _receipt(await self._pipe.run(self._settle, _hold_keys(project_id), args), hold_id, amount_nano_usd)
+        return _settlement(self._pipe.run(self._settle, _hold_keys(project_id), args), hold_id, amount_nano_usd)
 
     async def settle_all(
         self, project_id: str, settlements: Sequence[tuple[str, Settlement, int]], *, retain_ms: int | None = None
@@ -178,6 +180,14 @@ def _admit_args(charge: Charge, terms: Terms, ttl_ms: int) -> list[str | int]:
         if quota is not None:
             args += [number, quota.per_minute, quota.burst]
     return args
+
+
+async def _admission(sent: Awaitable[Any], charge: Charge, terms: Terms) -> Admitted | Refused:
+    return _admitted(await sent, charge, terms)
+
+
+async def _settlement(sent: Awaitable[Any], hold_id: str, amount_nano_usd: int) -> Receipt | None:
+    return _receipt(await sent, hold_id, amount_nano_usd)
 
 
 def _admitted(reply: Sequence[Any], charge: Charge, terms: Terms) -> Admitted | Refused:

@@ -11,7 +11,7 @@ process (a busy host, a paused machine) may have stopped the store with it. (Whi
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -48,17 +48,19 @@ class RedisWire:
         self._line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
 
-    async def call(self, *command: Argument) -> Any:
-        """A command's reply, or the error that Redis answered, as a value.
+    def call(self, *command: Argument) -> Awaitable[Any]:
+        """Send a command, at once where there is a connection; what is returned waits for its reply.
+
+        Returns:
+            The reply, or the error that Redis answered, as a value.
 
         Raises:
-            RedisError, OSError, TimeoutError: no answer; whether the command ran is unknown.
+            RedisError, OSError, TimeoutError: when awaited: no answer; whether the command ran is unknown.
         """
         line = self._line
         if line is not None and not line.is_lost:
-            return await line.send(command)
-        async with asyncio.timeout(self._timeout_s):
-            return await (await self._connect()).send(command)
+            return line.send(command)
+        return self._call_anew(command)
 
     async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Replies of many commands, in order, by one wait. Raises what :meth:`call` raises."""
@@ -72,6 +74,10 @@ class RedisWire:
         """Give the connection up."""
         if self._line is not None:
             self._line.give_up(RedisConnectionError("closed"))
+
+    async def _call_anew(self, command: Sequence[Argument]) -> Any:
+        async with asyncio.timeout(self._timeout_s):
+            return await (await self._connect()).send(command)
 
     async def _connect(self) -> "_Line":
         """One attempt for all who need it."""
@@ -130,7 +136,7 @@ class _Line(asyncio.Protocol):
         """The future of a command's reply."""
         reply = self._loop.create_future()
         if self.is_lost:
-            reply.set_exception(RedisConnectionError("the connection was lost"))
+            _fail(reply, RedisConnectionError("the connection was lost"))
             return reply
         packed = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]
         if self._is_fresh_turn and self._transport is not None:
@@ -155,7 +161,7 @@ class _Line(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for _, reply in waiting:
             if not reply.done():
-                reply.set_exception(error)
+                _fail(reply, error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -203,6 +209,11 @@ class _Line(asyncio.Protocol):
             self.give_up(RedisConnectionError(f"no answer within {self._timeout_s} s"))
         else:
             self._look_later()
+
+
+def _fail(reply: "asyncio.Future[Any]", error: Exception) -> None:
+    reply.set_exception(error)
+    reply.exception()  # marks it as seen: who left does not fetch it
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext | None:

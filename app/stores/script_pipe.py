@@ -7,7 +7,7 @@ nothing piles up and traffic returns by itself.
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from app.stores.redis_wire import Argument, RedisWire
 logger = logging.getLogger("ray.serve.embedgate")
 
 _PROBE_PERIOD_S = 0.1
+_AWAY = "A dependency of the service does not answer; try again shortly."
 _NOT_PRIMARY = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS")
 _INCLUDE = re.compile(r"^ *-- include (\w+)\n", re.MULTILINE)
 
@@ -57,15 +58,23 @@ class ScriptPipe:
         self._clock_s = clock_s
         self._away_until_s = float("-inf")
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """One script's reply.
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Coroutine[Any, Any, Any]:
+        """Send a script's call, now; what is returned waits for its reply, and must be awaited.
 
         Raises:
-            DependencyDown: Redis did not answer, or with an error; whether the script ran is unknown.
+            NotAsked: when awaited: the store is away, and nothing was sent.
+            DependencyDown: when awaited: Redis did not answer, or with an error; whether the script ran is unknown.
         """
-        self._probe()
+        sent = self._wire.call("EVALSHA", script.sha, len(keys), *keys, *args) if self._may_ask() else None
+        return self._reply(script, keys, args, sent)
+
+    async def _reply(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], sent: Awaitable[Any] | None
+    ) -> Any:
+        if sent is None:
+            raise _not_asked()
         try:
-            reply = await self._wire.call("EVALSHA", script.sha, len(keys), *keys, *args)
+            reply = await sent
             if _is_unknown(reply):
                 reply = await self._wire.call("EVAL", script.text, len(keys), *keys, *args)
         except (RedisError, OSError, TimeoutError) as error:
@@ -80,7 +89,8 @@ class ScriptPipe:
         Raises:
             DependencyDown: one of them has no reply, or an error; which of them ran is unknown.
         """
-        self._probe()
+        if not self._may_ask():
+            raise _not_asked()
         try:
             replies = await self._wire.call_all([("EVALSHA", script.sha, len(keys), *keys, *args) for args in calls])
             unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
@@ -93,12 +103,13 @@ class ScriptPipe:
         self._away_until_s = float("-inf")
         return [self._checked(script, reply) for reply in replies]
 
-    def _probe(self) -> None:
+    def _may_ask(self) -> bool:
         if self._away_until_s > 0:
             now_s = self._clock_s()
             if now_s < self._away_until_s:
-                raise NotAsked("A dependency of the service does not answer; try again shortly.")
+                return False
             self._away_until_s = now_s + _PROBE_PERIOD_S
+        return True
 
     def _checked(self, script: Script, reply: Any) -> Any:
         if isinstance(reply, Exception):
@@ -114,4 +125,8 @@ def _is_unknown(reply: object) -> bool:
 
 
 def _away() -> DependencyDown:
-    return DependencyDown("A dependency of the service does not answer; try again shortly.")
+    return DependencyDown(_AWAY)
+
+
+def _not_asked() -> NotAsked:
+    return NotAsked(_AWAY)

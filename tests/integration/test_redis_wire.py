@@ -42,6 +42,23 @@ def test_answers_come_back_to_those_who_asked(redis_url: str, run: Callable[...,
     run(scene())
 
 
+def test_a_command_leaves_at_the_call(redis_url: str, run: Callable[..., None]) -> None:
+    """Whoever has something to do until the answer is there need not wait for it first."""
+
+    async def scene() -> None:
+        wire, other = (RedisWire(redis_url, timeout_s=PATIENT_S) for _ in range(2))
+        await wire.call("DEL", "sent")
+        reply = wire.call("INCR", "sent")
+        await asyncio.sleep(0.05)
+        assert await other.call("GET", "sent") == b"1"
+        assert await reply == 1
+        await wire.call("DEL", "sent")
+        wire.close()
+        other.close()
+
+    run(scene())
+
+
 def test_a_lost_connection_fails_what_waits_and_comes_back(tmp_path: Path, run: Callable[..., None]) -> None:
     with Server(binary_of("valkey"), tmp_path) as server:
 

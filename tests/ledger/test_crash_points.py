@@ -66,7 +66,7 @@ class Gateway:
             new_hold_id=lambda: "hold_1",
         )
 
-    async def serve(self, *, fails: bool) -> None:
+    async def serve(self, *, fails: bool, ahead: bool = False) -> None:
         request = AdmissionRequest(
             request_id="req_1",
             project_id="proj_lab",
@@ -82,16 +82,19 @@ class Gateway:
         )
         hold = await self.admission.admit(request)
         assert hold.amount_nano_usd == COST
+        if ahead:
+            hold.begin_capture()
         if fails:
             await hold.release()
-            raise EmbedgateError("the engine failed")
+            raise EmbedgateError("the engine failed, or the writing of the answer")
         await hold.capture()
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["", "sent ahead"])
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "engine fails"])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("at_call", [0, 1], ids=["admit", "settle"])
-def test_a_lost_answer(redis_url: str, at_call: int, when: str, fails: bool) -> None:
+def test_a_lost_answer(redis_url: str, at_call: int, when: str, fails: bool, ahead: bool) -> None:
     """The gateway lives on: it undoes what it does not know, and charges for nothing that it did not answer."""
     with Lab(redis_url) as lab:
         lab.grant(10**9)
@@ -100,7 +103,7 @@ def test_a_lost_answer(redis_url: str, at_call: int, when: str, fails: bool) -> 
 
         async def scene() -> None:
             with pytest.raises(EmbedgateError):
-                await gateway.serve(fails=fails)
+                await gateway.serve(fails=fails, ahead=ahead)
             await asyncio.wait_for(gateway.unsettled.drained(), 5)
             assert len(gateway.unsettled) == 0
 

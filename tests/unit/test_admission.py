@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,6 +31,9 @@ REQUEST = AdmissionRequest(
 )
 
 
+T = TypeVar("T")
+
+
 class AwayLedger:
     error: DependencyDown = DependencyDown("away")
 
@@ -42,32 +47,34 @@ class AwayLedger:
 
 
 class SlowLedger:
-    """Answers after a turn of the loop, in the order of asking; ``receipts`` are what settling gives."""
+    """Is asked at the call and answers a little later; ``receipts`` are what settling gives."""
 
     def __init__(self, *receipts: Receipt | DependencyDown | None) -> None:
         self.receipts = list(receipts)
         self.asked: list[str] = []
         self.under_way = self.most_under_way = 0
 
-    async def admit(self, *_: object, **__: object) -> Admitted:
-        await self._turn("admit")
-        return Admitted(Receipt(HoldState.HELD, 0, 0), (-1,) * 4)
+    def admit(self, *_: object, **__: object) -> Coroutine[Any, Any, Admitted]:
+        self._ask("admit")
+        return self._answer(Admitted(Receipt(HoldState.HELD, 0, 0), (-1,) * 4))
 
-    async def settle(
+    def settle(
         self, _project_id: str, _hold_id: str, verb: Settlement, *_: object, **__: object
-    ) -> Receipt | None:
-        await self._turn(verb.value)
-        receipt = self.receipts.pop(0)
-        if isinstance(receipt, DependencyDown):
-            raise receipt
-        return receipt
+    ) -> Coroutine[Any, Any, Receipt | None]:
+        self._ask(verb.value)
+        return self._answer(self.receipts.pop(0))
 
-    async def _turn(self, what: str) -> None:
+    def _ask(self, what: str) -> None:
         self.asked.append(what)
         self.under_way += 1
         self.most_under_way = max(self.under_way, self.most_under_way)
+
+    async def _answer(self, answer: T | DependencyDown) -> T:
         await asyncio.sleep(0.01)
         self.under_way -= 1
+        if isinstance(answer, DependencyDown):
+            raise answer
+        return answer
 
 
 class House:
@@ -117,6 +124,7 @@ async def test_what_was_never_sent_needs_no_undoing() -> None:
 
 
 CAPTURED = Receipt(HoldState.CAPTURED, 0, 0)
+COSTLY = dataclasses.replace(REQUEST, charged_tokens=9)
 
 
 async def test_what_is_at_hand_is_held_and_settled_in_one_round_trip() -> None:
@@ -157,11 +165,40 @@ async def test_a_capture_that_came_to_nothing_is_asked_for_again(first: Dependen
 
 async def test_what_is_to_be_computed_is_settled_when_it_is() -> None:
     ledger = SlowLedger(CAPTURED)
-    free = dataclasses.replace(REQUEST, charged_tokens=9, price_nano_usd_per_mtok=0)
-    hold = await House(ledger).admission.admit(free)
+    hold = await House(ledger).admission.admit(COSTLY)
     assert ledger.asked == ["admit"]
     await hold.capture()
     assert ledger.asked == ["admit", "capture"]
+
+
+@pytest.mark.parametrize("receipt", [CAPTURED, None, DependencyDown("lost")])
+async def test_a_capture_that_was_sent_ahead_is_undone_when_its_answer_fails(
+    receipt: Receipt | DependencyDown | None,
+) -> None:
+    house = House(SlowLedger(receipt, Receipt(HoldState.REFUNDED, 0, 0)))
+    hold = await house.admission.admit(COSTLY)
+    hold.begin_capture()
+    await hold.release()
+    await house.unsettled.drained()
+    assert house.ledger.asked == ["admit", "capture", "undelivered"]  # type: ignore[union-attr]
+
+
+async def test_a_capture_that_was_sent_ahead_is_asked_for_once() -> None:
+    ledger = SlowLedger(CAPTURED)
+    hold = await House(ledger).admission.admit(COSTLY)
+    hold.begin_capture()
+    await hold.capture()
+    assert ledger.asked == ["admit", "capture"]
+
+
+async def test_a_capture_that_was_sent_ahead_in_vain_keeps_the_answer_back_and_is_undone() -> None:
+    house = House(SlowLedger(DependencyDown("lost"), Receipt(HoldState.REFUNDED, 0, 0)))
+    hold = await house.admission.admit(COSTLY)
+    hold.begin_capture()
+    with pytest.raises(DependencyDown):
+        await hold.capture()
+    await house.unsettled.drained()
+    assert house.ledger.asked == ["admit", "capture", "undelivered"]  # type: ignore[union-attr]
 
 
 async def test_unknown_holds_are_given_up_only_when_the_store_has_forgotten_them() -> None:

@@ -41,6 +41,7 @@ class CountingAdmission:
     def __init__(self) -> None:
         self.requests: list[AdmissionRequest] = []
         self.ended: list[str] = []
+        self.sent_ahead = 0
         self.gate: asyncio.Event | None = None
         self.refusal: Exception | None = None
 
@@ -59,6 +60,9 @@ class CountingHold:
 
     def __init__(self, admission: CountingAdmission) -> None:
         self.admission = admission
+
+    def begin_capture(self) -> None:
+        self.admission.sent_ahead += 1
 
     async def capture(self) -> None:
         self.admission.ended.append("capture")
@@ -99,11 +103,17 @@ class House:
         )
 
     async def embed(
-        self, *texts: str, tier: Tier = Tier.DEFAULT, project: str = "proj_1", timeout_ms: int = 5000, **fields: object
+        self,
+        *texts: str,
+        tier: Tier = Tier.DEFAULT,
+        project: str = "proj_1",
+        timeout_ms: int = 5000,
+        hold_id: str | None = None,
+        **fields: object,
     ) -> EmbeddingResult:
         endpoint = Endpoint("e", "m", "embed", "active", "default", timeout_ms, 0)
         tenant = Project(project, "n", "demo", "active", 0)
-        context = EmbedContext("req_1", tenant, KeyRecord("key_1", "k", "d", 0), endpoint, tier)
+        context = EmbedContext("req_1", tenant, KeyRecord("key_1", "k", "d", 0), endpoint, tier, hold_id)
         request = EmbeddingRequest(model="m", input=Texts(list(texts)), **fields)  # type: ignore[arg-type]
         async with self.service.embed(self.runtime, request, context, StageClock(time.perf_counter)) as result:
             return result
@@ -126,6 +136,18 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def same(result: EmbeddingResult, vectors: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(result.vectors, vectors, strict=True))
+
+
+async def test_the_capture_is_on_its_way_while_the_answer_is_written() -> None:
+    house = House()
+    await house.embed("a")
+    assert house.admission.sent_ahead == 1
+
+
+async def test_an_answer_that_is_kept_for_a_second_asker_is_paid_for_when_it_is_kept() -> None:
+    house = House()
+    await house.embed("a", hold_id="hold_1")
+    assert (house.admission.sent_ahead, house.admission.ended) == (0, ["capture"])
 
 
 async def test_partial_hits_keep_order_and_repeats_are_computed_once() -> None:
