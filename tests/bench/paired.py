@@ -4,11 +4,10 @@ The two of a pair follow each other at once and in changing order, so that the m
 fall out of the difference; rounds of a load tool each of its own would carry them in.
 """
 
-import http.client
 import statistics
 from dataclasses import dataclass
 
-from tests.bench.load import Target, new_text, timed_post
+from tests.bench.load import Caller, Target, new_text
 
 UNCOUNTED = 50
 
@@ -24,10 +23,10 @@ class Pairs:
 
 def measure(target: Target, *, user: str, without: str, pairs: int) -> Pairs:
     """Send ``2 * pairs`` new texts, half of them as ``user`` and half as ``without``; some before, not counted."""
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+    caller = Caller(target)
 
     def once(name: str) -> float:
-        return timed_post(connection, target, input=new_text(), user=name)
+        return caller.post(input=new_text(), user=name)
 
     samples: list[tuple[float, float]] = []
     for number in range(pairs + UNCOUNTED):
@@ -37,7 +36,7 @@ def measure(target: Target, *, user: str, without: str, pairs: int) -> Pairs:
             other, one = once(without), once(user)
         if number >= UNCOUNTED:
             samples.append((one, other))
-    connection.close()
+    caller.close()
     return Pairs(
         statistics.median(one for one, _ in samples),
         statistics.median(other for _, other in samples),

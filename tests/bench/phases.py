@@ -1,6 +1,5 @@
 """The two halves of the bench: with the real engine, and with one that computes nothing."""
 
-import http.client
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ import httpx
 from rich.console import Console
 
 from app.core.metric_names import STEP_MS
-from tests.bench.load import MODEL, Running, Sample, Target, new_text, start, timed_post
+from tests.bench.load import MODEL, Caller, Running, Sample, Target, new_text, start
 from tests.bench.report import NULL, SERVICE
 from tests.bench.systems import EngineProcess, NotAvailable, Server, infinity, litellm, vllm_server
 from tests.stack import ROOT, Stack
@@ -129,7 +128,7 @@ class RealEngine:
             [start(of(t), "flood of flex", 1, number, self._seconds) for t in ("priority", "default")],
         )
         self._together(
-            [start(of("priority"), "flood of priority", 64, number, self._seconds + 2)],
+            [start(of("priority"), "flood of priority", 64, number, self._seconds)],
             [start(of("flex"), "flood of priority", 8, number, self._seconds)],
         )
 
@@ -137,11 +136,13 @@ class RealEngine:
         small = self._small
         self.samples.append(start(small, "small project alone", 4, number, self._seconds).result())
         self._together(
-            [start(replace(self.service, name="large project"), "two projects", 64, number, self._seconds + 2)],
+            [start(replace(self.service, name="large project"), "two projects", 64, number, self._seconds)],
             [start(small, "two projects", 4, number, self._seconds)],
         )
 
     def _together(self, *groups: Sequence[Running]) -> None:
+        """Loads that run side by side. Those whose shares are compared are of equal length, or one would count
+        what it was served alone."""
         self.samples += [running.result() for group in groups for running in group]
 
     def _second_project(self) -> Target:
@@ -200,6 +201,8 @@ def step_totals(stack: Stack) -> tuple[float, float]:
 
 def one_large_request(target: Target, encoding_format: str) -> float:
     """Milliseconds for a request of 2,048 new texts."""
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=120)
-    texts = [new_text() for _ in range(MANY_INPUTS)]
-    return timed_post(connection, target, input=texts, encoding_format=encoding_format)
+    caller = Caller(target)
+    try:
+        return caller.post(input=[new_text() for _ in range(MANY_INPUTS)], encoding_format=encoding_format)
+    finally:
+        caller.close()
