@@ -80,6 +80,11 @@ class FairQueue(Generic[T]):
         """Flows that wait."""
         return self._waiting_flows
 
+    def waits(self, name: str) -> bool:
+        """Whether a flow has something waiting."""
+        flow = self._flows.get(name)
+        return flow is not None and flow.live > 0
+
     def push(self, item: T) -> None:
         """Append an item to its flow."""
         flow = self._flows.get(item.flow)

@@ -85,14 +85,14 @@ class EngineState:
         tokens_per_s: while it works; 0.0 when not measured yet.
         available_per_s: what each tier can count on of it.
         projects: how many wait in each tier.
-        company_items: how many items its next step waits for; 0 when it computes or waits for none.
+        company: tier, project and number of the items that its next step waits for; none while it computes.
         company_s: for how long yet.
     """
 
     tokens_per_s: float = 0.0
     available_per_s: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
     projects: Sequence[int] = (0, 0, 0, 0)
-    company_items: int = 0
+    company: Sequence[tuple[Tier, str, int]] = ()
     company_s: float = 0.0
 
 

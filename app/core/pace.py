@@ -3,19 +3,24 @@
 Callers that wait for an answer before they ask again return together, a little after their step.
 Where engines and gateways share cores, an engine that begins with the first of them takes a core
 from the gateway that is about to bring the others, and computes many small steps, each with its
-fixed cost. So after a step it waits for as many items as that step had: for a share of what the step
-took, a quarter of a second at most, and for less where such waits were in vain lately. An engine
-that was idle for longer begins at once, and so does one that has something to do for anybody else:
-only those who were part of a step gain by waiting for each other. Where an engine has its device for
-itself, there is nothing to gain: patience is 0 then.
+fixed cost. So after a step it waits for as many items as that step had of those who have nothing more
+waiting: for a share of what the step took, a quarter of a second at most, and for less where such waits
+were in vain lately. An engine that was idle for longer begins at once, and so does one that has something
+to do for anybody who was not part of that step, or who is more urgent than all that it waits for.
+
+Where a project that has much waiting shares a step with one that has all that it asked for in it, that
+wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
+whole step of the first one's each time. (Iyer and Druschel, "Anticipatory scheduling", SOSP 2001,
+call it deceptive idleness, of disks.) Where an engine has its device for itself, steps are short, and
+patience is 0.
 
 Pure; time is an argument.
 """
 
-from collections.abc import Iterable, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 
-Flow = tuple[str, str]
-"""A tier and a project: who shares the engine with whom."""
+from app.core.tiers import Flow
 
 _LOSS = 0.5
 _GAIN = 0.1
@@ -38,19 +43,20 @@ class Pacer:
     def __init__(self, *, patience: float) -> None:
         self._patience = patience
         self._trust = 1.0
-        self._company = 0
         self._until_s = 0.0
         self._crowd: Set[Flow] = frozenset()
+        self._company: Counter[Flow] = Counter()
+        self._hopes = False
         self._others_wait = False
 
-    def gathering(self, now_s: float) -> tuple[int, float]:
-        """How many items the next step waits for, and for how many seconds yet; nothing while one is computed."""
-        left_s = self._until_s - now_s
-        return (self._company, left_s) if self._company and left_s > 0 and not self._others_wait else (0, 0.0)
+    def gathering(self, now_s: float) -> tuple[Mapping[Flow, int], float]:
+        """How many items of each flow the next step waits for, and for how many seconds yet; none while one runs."""
+        left_s = self.wait_s(now_s)
+        return (self._company, left_s) if left_s else ({}, 0.0)
 
-    def wait_s(self, waiting_items: int, now_s: float) -> float:
+    def wait_s(self, now_s: float) -> float:
         """Seconds to wait for more items; 0.0 means begin now."""
-        if waiting_items >= self._company or self._others_wait:
+        if not self._company or self._others_wait:
             return 0.0
         return max(0.0, self._until_s - now_s)
 
@@ -58,20 +64,37 @@ class Pacer:
         """An item came, whether a step is under way or not."""
         if flow not in self._crowd:
             self._others_wait = True
+            return
+        if flow in self._company:
+            self._company[flow] -= 1
+            if not self._company[flow]:
+                del self._company[flow]
+        if self._company and all(other[0].rank > flow[0].rank for other in self._company):
+            self._others_wait = True
 
-    def begin_step(self, items: int, flows: Iterable[Flow], *, left_items: int) -> None:
-        """A step of so many items of these flows begins; others may be left waiting."""
-        if items >= self._company:
+    def begin_step(self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int]) -> None:
+        """A step begins.
+
+        Args:
+            step: the flow of each of its items.
+            waits: whether a flow has more waiting: nobody needs to wait for its return.
+            waiting: how many flows have, by rank of their tier.
+        """
+        if self._hopes and not self._company:
             self._trust = min(1.0, self._trust + _GAIN)
-        elif not self._others_wait:
+        elif self._hopes and not self._others_wait:
             self._trust *= _LOSS
-        self._company = 0
-        self._crowd = frozenset(flows)
-        self._others_wait = left_items > 0
+        items = Counter(step)
+        self._crowd = items.keys()
+        spent = {flow: count for flow, count in items.items() if not waits(flow)}
+        urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
+        self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
+        self._others_wait = sum(waiting) > len(items) - len(spent)
+        self._hopes, self._until_s = False, 0.0
 
-    def end_step(self, items: int, *, began_s: float, ended_s: float) -> None:
-        """A step of so many items is done."""
-        self._company = items
+    def end_step(self, *, began_s: float, ended_s: float) -> None:
+        """It is done."""
+        self._hopes = bool(self._company) and not self._others_wait
         self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * (ended_s - began_s))
 
 

@@ -153,14 +153,14 @@ class Ledger(Protocol):
     def admit(
         self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int
     ) -> Coroutine[Any, Any, Admitted | Refused]:
-        """Check rates, budgets and balance, and take the hold: all or nothing. Sent at the call, in their order."""
+        """Check rates, budgets and balance, and take the hold: all or nothing. Calls leave as they are made."""
 
     def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
     ) -> Coroutine[Any, Any, Receipt | None]:
         """End a hold, or say how it ended; None when there is no such hold.
 
-        An ended hold is remembered for ``retain_ms``, or for as long as anyone retries. Sent at the call.
+        An ended hold is remembered for ``retain_ms``, or for as long as anyone retries. Calls leave as they are made.
         """
 
     async def reap(self, project_id: str, *, limit: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from app.core.errors import CapacityExceeded
 from app.core.fair_queue import FairQueue
 from app.core.packing import TokenIds
-from app.core.tiers import Tier
+from app.core.tiers import Flow, Tier
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +76,11 @@ class TierQueue:
         """How many projects wait in each tier, by rank."""
         return [lane.flows for lane in self._lanes.values()]
 
+    def waits(self, flow: Flow) -> bool:
+        """Whether a project has something waiting in a tier."""
+        tier, project_id = flow
+        return self._lanes[tier].waits(project_id)
+
     def push(self, item: QueuedItem) -> None:
         """Append an item to its project's part of its tier.
 
@@ -92,13 +97,20 @@ class TierQueue:
         self._lanes[item.tier].cancel(item)
 
     def take(
-        self, *, max_items: int, max_tokens: int, now_s: float, light_tokens: int | None = None
+        self,
+        *,
+        max_items: int,
+        max_tokens: int,
+        now_s: float,
+        light_tokens: int | None = None,
+        worthwhile_tokens: int | None = None,
     ) -> tuple[list[QueuedItem], list[QueuedItem]]:
         """Take one engine step's worth.
 
         A project that asks for little has all that waits of it in the next step, and would wait for
-        whatever else is in there: so such a step is not filled up by those who have more waiting. But
-        never two in a row, or those who have more, large items above all, would hardly be served.
+        whatever else is in there: so those who have more waiting get as much of that step, for each of them, as
+        it has, and do not fill it up. But no two steps in a row are cut so short that they cost more than they do,
+        or that somebody's next item finds no place.
 
         Steps are of even size: when more waits than one step holds, the rest is not left to a
         small last step, which would cost the engine nearly as much as a full one. The most urgent
@@ -108,8 +120,10 @@ class TierQueue:
             max_items: in the step.
             max_tokens: in the step, unless a single item has more.
             now_s: monotonic clock.
-            light_tokens: up to which others fill a step that has the last item waiting of some project within
-                so many tokens; None fills it like any other.
+            light_tokens: up to which others fill a step that has all that some project has waiting, however
+                little that is; None fills it like any other.
+            worthwhile_tokens: a step that was cut shorter is followed by one that is not cut; where it is None,
+                any is.
 
         Returns:
             ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
@@ -119,6 +133,8 @@ class TierQueue:
         step: list[QueuedItem] = []
         expired: list[QueuedItem] = []
         tokens = 0
+        tokens_of: dict[Flow, int] = {}
+        sharing = sum(self.projects())
         light_tokens = None if self._cut_short else light_tokens
         fill_tokens = max_tokens
         self._cut_short = False
@@ -132,14 +148,17 @@ class TierQueue:
             is_last = lane.next_is_last()
             bound = max_tokens if is_last else fill_tokens
             if step and (len(step) >= share or tokens + item.tokens > bound):
-                self._cut_short = bound < max_tokens
+                is_worth_it = worthwhile_tokens is not None and tokens >= worthwhile_tokens
+                self._cut_short = bound < max_tokens and not (is_worth_it and (tier, item.flow) in tokens_of)
                 break
             tokens += item.tokens
+            flow = tier, item.flow
+            tokens_of[flow] = tokens_of.get(flow, 0) + item.tokens
             first = self._most_urgent()
             step.append(lane.pop())
             self._account(item, first)
-            if is_last and light_tokens is not None and tokens <= light_tokens:
-                fill_tokens = min(max_tokens, light_tokens)
+            if is_last and light_tokens is not None:
+                fill_tokens = min(max_tokens, max(light_tokens, tokens_of[flow] * sharing))
         return step, expired
 
     def drain(self) -> list[QueuedItem]:

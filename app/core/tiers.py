@@ -20,3 +20,7 @@ class Tier(StrEnum):
 _RANKS = {tier: rank for rank, tier in enumerate(Tier)}
 CALLER_TIERS = (Tier.FLEX, Tier.DEFAULT, Tier.PRIORITY)
 """What a request may name."""
+
+
+Flow = tuple[Tier, str]
+"""A tier and a project: between whom an engine is shared."""

@@ -18,9 +18,9 @@ from app.core.errors import (
     EngineFault,
     InvalidEngineReply,
 )
-from app.core.load import ReplicaLoad
 from app.core.packing import TokenIds, Vector, pack_items, unpack_vectors
-from app.core.tiers import Tier
+from app.core.placement import ReplicaView
+from app.core.tiers import Flow, Tier
 from app.link.framing import Frames
 from app.link.messages import (
     Beat,
@@ -41,12 +41,6 @@ logger = logging.getLogger("ray.serve.embedgate")
 
 _FRAME_TOKENS = 65_536
 """Tokens in one message, at most, unless a single item has more."""
-
-_UNMEASURED_TOKENS_PER_S = 10_000.0
-"""Stands in for the speed of a replica that has not computed yet."""
-
-_LOWER_TIERS_COUNT = 1 / 16
-"""What waits in less urgent tiers delays a newcomer by little, and decides between equals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +67,16 @@ class Waiting:
     replica: "Replica | None" = None
     number: int = -1
     sends: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """What it costs an engine."""
+        return len(self.token_ids)
+
+    @property
+    def flow(self) -> Flow:
+        """Whom it is of."""
+        return self.tier, self.project_id
 
 
 class Owner(Protocol):
@@ -104,8 +108,7 @@ class Replica(Frames[FromReplica]):
         self.heard_at_s = clock_s()
         self.is_ready = False
         self._is_leaving = False
-        self._gathers_until_s = 0.0
-        self.load = ReplicaLoad()
+        self.view = ReplicaView()
         self._dimensions = dimensions
         self._owner = owner
         self._clock_s = clock_s
@@ -114,8 +117,6 @@ class Replica(Frames[FromReplica]):
         self._cancelled: list[int] = []
         self._flush_scheduled = False
         self._next_number = 0
-        self._sent_tokens = [0] * len(Tier)
-        self._cancelled_tokens = [0] * len(Tier)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce this gateway."""
@@ -127,56 +128,43 @@ class Replica(Frames[FromReplica]):
         waiting.replica, waiting.number = self, -1
         waiting.sends += 1
         self._unsent.append(waiting)
-        self._sent_tokens[waiting.tier.rank] += len(waiting.token_ids)
+        self.view.sent(waiting.flow, waiting.tokens)
         self._schedule_flush()
+
+    def end(self, waiting: Waiting) -> None:
+        """Count an item as ended; one that nobody waits for any more is cancelled at the replica too."""
+        self.view.ended(waiting.flow, waiting.tokens)
+        if waiting.future.cancelled():
+            self.withdraw(waiting)
 
     def withdraw(self, waiting: Waiting) -> None:
         """Cancel an item here and at the replica."""
         if self._outstanding.pop(waiting.number, None) is not None:
             self._cancelled.append(waiting.number)
-            self._cancelled_tokens[waiting.tier.rank] += len(waiting.token_ids)
+            self.view.cancelled(waiting.tier, waiting.tokens)
             self._schedule_flush()
 
     def waiting(self) -> Iterable[Waiting]:
         """Items that were sent and not answered; it may compute some of them already."""
         return self._outstanding.values()
 
-    def tokens(self) -> list[int]:
-        """Unanswered there, by rank: as last reported, with what was sent and cancelled since."""
-        load = self.load
-        columns = zip(load.tokens, self._sent_tokens, load.received_tokens, self._cancelled_tokens, strict=True)
-        return [max(0, known + sent - seen - cancelled) for known, sent, seen, cancelled in columns]
-
-    def preference(self, tier: Tier) -> tuple[int, float]:
-        """Smaller is better for a newcomer.
-
-        A step that is put off until company comes gets it first, so that replicas compute large
-        steps, and in turn; else the least work ahead decides.
-        """
-        gathered = len(self._outstanding) + len(self._unsent)
-        is_gathering = gathered < self.load.engine.company_items and self._clock_s() < self._gathers_until_s
-        tokens, rank = self.tokens(), tier.rank
-        ahead = sum(tokens[: rank + 1]) + _LOWER_TIERS_COUNT * sum(tokens[rank + 1 :])
-        per_s = self.load.engine.tokens_per_s or _UNMEASURED_TOKENS_PER_S
-        return -gathered if is_gathering else 0, ahead / per_s
-
     def on_message(self, message: FromReplica) -> None:
         """Hand answers to whoever waits for them."""
         self.heard_at_s = self._clock_s()
         match message:
             case Vectors():
-                self._note(message.load)
+                self.view.note(message.load, self.heard_at_s)
                 self._answer(message)
             case Failed():
                 self._fail(message)
             case Goodbye():
                 self.is_ready, self._is_leaving = False, True
             case Welcome():
-                self._note(message.load)
+                self.view.note(message.load, self.heard_at_s)
                 self.is_ready = True
                 self._owner.on_replica_ready(self)
             case Beat():
-                self._note(message.load)
+                self.view.note(message.load, self.heard_at_s)
         self._close_if_done()
 
     def on_lost(self) -> None:
@@ -187,11 +175,6 @@ class Replica(Frames[FromReplica]):
         self._unsent.clear()
         self._owner.on_replica_lost(self)
         self._owner.on_items_lost(self, items)
-
-    def _note(self, load: ReplicaLoad) -> None:
-        self.load = load
-        self._cancelled_tokens = [0] * len(Tier)
-        self._gathers_until_s = self.heard_at_s + load.engine.company_s
 
     def _close_if_done(self) -> None:
         """A replica that leaves waits for this: nothing is on its way to it any more."""
@@ -211,9 +194,9 @@ class Replica(Frames[FromReplica]):
         load: list[Waiting] = []
         tokens = 0
         for waiting in self._unsent:
-            length = len(waiting.token_ids)
+            length = waiting.tokens
             if waiting.future.done():
-                self._sent_tokens[waiting.tier.rank] -= length
+                self.view.unsent(waiting.tier, length)
                 continue
             if load and tokens + length > _FRAME_TOKENS:
                 self._submit(load)

@@ -15,6 +15,7 @@ from app.core import metric_names as names
 from app.core.errors import ModelProvisioning
 from app.core.load import Backlog, expected_wait_s, total_backlog
 from app.core.packing import TokenIds, Vector
+from app.core.placement import choose
 from app.core.ports import Metrics
 from app.core.standing import ModelStanding
 from app.core.tiers import Tier
@@ -137,7 +138,7 @@ class ReplicaPool:
         waiting = [Waiting(item, tier, project_id, weight, deadline_s, loop.create_future(), trace) for item in items]
         self._assign(waiting)
         for one in waiting:
-            self._count(one, len(one.token_ids))
+            self._count(one, one.tokens)
             one.future.add_done_callback(lambda _, one=one: self._on_done(one))  # type: ignore[misc]
         return [one.future for one in waiting]
 
@@ -184,11 +185,11 @@ class ReplicaPool:
         if not items:
             return
         ready = self._require_one()
-        tier = items[0].tier
         run_items = min(_RUN_ITEMS, -(-len(items) // len(ready)))
         for start in range(0, len(items), run_items):
-            replica = min(ready, key=lambda r: r.preference(tier)) if len(ready) > 1 else ready[0]
-            for item in items[start : start + run_items]:
+            run = items[start : start + run_items]
+            replica = ready[choose((r.view for r in ready), run[0].flow, sum(i.tokens for i in run), self._clock_s())]
+            for item in run:
                 replica.enqueue(item)
 
     def _ready(self) -> list[Replica]:
@@ -203,9 +204,9 @@ class ReplicaPool:
             del self._tokens_of[key]
 
     def _on_done(self, item: Waiting) -> None:
-        self._count(item, -len(item.token_ids))
-        if item.future.cancelled() and item.replica is not None:
-            item.replica.withdraw(item)
+        self._count(item, -item.tokens)
+        assert item.replica is not None, "it was sent somewhere"
+        item.replica.end(item)
 
     def _require_one(self) -> list[Replica]:
         ready = self._ready()
@@ -219,7 +220,9 @@ class ReplicaPool:
         now_s = self._clock_s()
         if now_s - self._backlog_at_s > _BACKLOG_VALID_S:
             self._backlog_at_s = now_s
-            self._backlog = total_backlog((replica.load.engine, replica.tokens()) for replica in self._ready())
+            self._backlog = total_backlog(
+                (replica.view.load.engine, replica.view.tokens()) for replica in self._ready()
+            )
         return self._backlog
 
     async def _look_forever(self) -> None:

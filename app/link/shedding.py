@@ -87,7 +87,7 @@ class Shedding:
         ahead: dict[Tier, int] = defaultdict(int)
         own_ahead: dict[tuple[Tier, str], int] = defaultdict(int)
         for (deadline_s, tier, project), group in sorted(requests.items(), key=itemgetter(0)):
-            tokens = sum(len(item.token_ids) for item in group)
+            tokens = sum(item.tokens for item in group)
             until_served = min(ahead[tier] + tokens, (own_ahead[tier, project] + tokens) * projects[tier])
             wait_s = urgent_s[tier] + until_served / backlog.available_per_s[tier.rank]
             if wait_s > deadline_s - now_s > 0:

@@ -79,9 +79,12 @@ class LedgerHold:
     async def release(self) -> None:
         """Give everything back, now or as soon as the store answers."""
         if self._capturing is not None:
-            with contextlib.suppress(EmbedgateError):
-                await self._capturing
-            self.abandon()
+            capturing, self._capturing = self._capturing, None
+            try:
+                with contextlib.suppress(EmbedgateError):
+                    await capturing
+            finally:
+                self.abandon()
             return
         try:
             await self._settle(Settlement.RELEASE)
@@ -218,11 +221,11 @@ class LedgerAdmission:
         try:
             answer = await taking
         except BaseException:
-            capturing.close()
+            asyncio.ensure_future(capturing).add_done_callback(_look_at)
             raise
         try:
             receipt = await capturing
-        except DependencyDown:
+        except EmbedgateError:
             return answer, False
         return answer, receipt is not None and receipt.state is HoldState.CAPTURED
 
@@ -265,3 +268,9 @@ class LedgerAdmission:
             self._local[request.project_id, name] = bucket
         self._metrics.count(names.LOCAL_ADMISSIONS)
         return FreeHold(Rates(None, None))
+
+
+def _look_at(task: "asyncio.Task[Any]") -> None:
+    """Mark a failure as seen: nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()

@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from app.core import metric_names as names
 from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, EngineFault
 from app.core.load import EngineState, RateMeter
-from app.core.pace import ActiveFlows, Flow, Pacer
+from app.core.pace import ActiveFlows, Pacer
 from app.core.packing import check_norms
 from app.core.ports import Metrics
+from app.core.step_size import StepSizer
 from app.core.tier_queue import QueuedItem, TierQueue
-from app.core.tiers import Tier
+from app.core.tiers import Flow, Tier
 from app.core.tracing import Tracer
 from app.services.step_engine import LoopBounds, Outcomes, StepEngine
 
@@ -62,6 +63,12 @@ class EngineLoop:
         self._meter = meter
         self._pacer = Pacer(patience=bounds.patience)
         self._active = ActiveFlows()
+        self._sizer = StepSizer(
+            max_tokens=bounds.max_step_tokens,
+            max_s=bounds.max_step_s,
+            max_shared_s=bounds.max_shared_step_s,
+            max_light_s=bounds.max_light_step_s,
+        )
         self._bounds = bounds
         self._model_id = model_id
         self._metrics = metrics
@@ -132,12 +139,12 @@ class EngineLoop:
         """How fast it is and what it waits for."""
         now_s = self._clock_s()
         with self._changed:
-            company_items, company_s = self._pacer.gathering(now_s)
+            company, company_s = self._pacer.gathering(now_s)
             return EngineState(
                 tokens_per_s=self._meter.tokens_per_s,
                 available_per_s=self._meter.available_per_s(now_s),
                 projects=self._queue.projects(),
-                company_items=company_items,
+                company=[(tier, project_id, items) for (tier, project_id), items in company.items()],
                 company_s=company_s,
             )
 
@@ -151,14 +158,7 @@ class EngineLoop:
                 if self._stopping:
                     return
                 now_s = self._clock_s()
-                step, expired = self._queue.take(
-                    max_items=self._bounds.max_step_items,
-                    max_tokens=self._step_tokens(now_s),
-                    light_tokens=self._tokens_in(self._bounds.max_light_step_s),
-                    now_s=now_s,
-                )
-                if step:
-                    self._pacer.begin_step(len(step), map(_flow, step), left_items=len(self._queue))
+                step, expired = self._take_step(now_s)
             self._fail(expired, DeadlineExceeded("The deadline passed in the model's queue; nothing was charged."))
             if step and not self._compute(step):
                 return
@@ -170,21 +170,26 @@ class EngineLoop:
             if not len(self._queue):
                 self._report_queue()  # the last ones may have been withdrawn
                 self._changed.wait()
-            elif (wait_s := self._pacer.wait_s(len(self._queue), self._clock_s())) > 0:
+            elif (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
                 self._changed.wait(wait_s)
             else:
                 return
 
-    def _step_tokens(self, now_s: float) -> int:
-        """Tokens of the next step, at most: few where several ask, so that nobody waits long for others' steps."""
-        if max(sum(self._queue.projects()), self._active.count(now_s)) < _SEVERAL:
-            return self._tokens_in(self._bounds.max_step_s)
-        return self._tokens_in(min(self._bounds.max_shared_step_s, self._bounds.max_step_s))
-
-    def _tokens_in(self, seconds: float) -> int:
-        """What the engine computes in that time; all that a step may have, before its speed is known."""
-        most, speed = self._bounds.max_step_tokens, self._meter.tokens_per_s
-        return min(most, max(1, int(speed * seconds))) if speed else most
+    def _take_step(self, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
+        """What to compute, and what came too late."""
+        asking = max(sum(self._queue.projects()), self._active.count(now_s))
+        bounds = self._sizer.bounds(is_shared=asking >= _SEVERAL, tokens_per_s=self._meter.tokens_per_s)
+        step, expired = self._queue.take(
+            max_items=self._bounds.max_step_items,
+            max_tokens=bounds.max_tokens,
+            light_tokens=bounds.light_tokens,
+            worthwhile_tokens=bounds.worthwhile_tokens,
+            now_s=now_s,
+        )
+        if step:
+            flows = [_flow(item) for item in step]
+            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects())
+        return step, expired
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:
         """One engine step; False when the engine is beyond use.
@@ -262,7 +267,8 @@ class EngineLoop:
         for item in step:
             tokens[item.tier] = tokens.get(item.tier, 0) + item.tokens
         with self._changed:
-            self._pacer.end_step(len(step), began_s=began_s, ended_s=now_s)
+            self._pacer.end_step(began_s=began_s, ended_s=now_s)
+            self._sizer.record(sum(tokens.values()), now_s - began_s)
             self._meter.record(tokens, busy_s=now_s - began_s, now_s=now_s)
         return sum(tokens.values())
 

@@ -80,7 +80,7 @@ class RedisLedger:
     def admit(
         self, project_id: str, charge: Charge, terms: Terms, *, ttl_ms: int
     ) -> Coroutine[Any, Any, Admitted | Refused]:
-        """Check everything and take the hold; see ``app.core.ledger``. Sent at the call. Raises ``DependencyDown``."""
+        """Check everything, take the hold; see ``app.core.ledger``. Leaves at the call. Raises ``DependencyDown``."""
         sent = self._pipe.run(self._admit, _hold_keys(project_id), _admit_args(charge, terms, ttl_ms))
         return _admission(sent, charge, terms)
 
@@ -95,7 +95,7 @@ class RedisLedger:
     def settle(
         self, project_id: str, hold_id: str, verb: Settlement, amount_nano_usd: int, *, retain_ms: int | None = None
     ) -> Coroutine[Any, Any, Receipt | None]:
-        """End a hold, or say how it ended; None when there is no such hold. Sent at the call.
+        """End a hold, or say how it ended; None when there is no such hold. Leaves at the call.
 
         Raises:
             HoldConflict: the amount is not the hold's.

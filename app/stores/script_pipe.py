@@ -59,7 +59,8 @@ class ScriptPipe:
         self._away_until_s = float("-inf")
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Coroutine[Any, Any, Any]:
-        """Send a script's call, now; what is returned waits for its reply, and must be awaited.
+        """Send a script's call, at once where there is a connection; what is returned waits for its reply, and must
+        be awaited.
 
         Raises:
             NotAsked: when awaited: the store is away, and nothing was sent.

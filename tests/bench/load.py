@@ -146,7 +146,10 @@ class Caller:
             if not part:
                 raise SystemExit(f"{target.name} closed the connection")
             answer += part
-            if end == math.inf and (found := _LENGTH.search(answer)):
+            if end == math.inf and b"\r\n\r\n" in answer:
+                found = _LENGTH.search(answer)
+                if found is None:
+                    raise SystemExit(f"{target.name} does not say how long its answer is: {bytes(answer[:500])!r}")
                 end = found.end() + int(found[1])
         took_ms = (time.perf_counter() - began_s) * 1000
         if not answer.startswith(b"HTTP/1.1 200"):

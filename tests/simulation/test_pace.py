@@ -11,10 +11,11 @@ import statistics
 import pytest
 
 from app.core.pace import Pacer
+from app.core.tiers import Tier
 
 STEP_S, ITEM_S, GATEWAY_S = 0.0034, 0.0031, 0.0014
 SEED = 20261121
-CROWD = ("default", "project")
+CROWD = (Tier.DEFAULT, "project")
 
 
 class Engine:
@@ -33,7 +34,7 @@ class Engine:
             while self.arrivals and self.arrivals[0] <= self.now_s:
                 self.waiting.append(heapq.heappop(self.arrivals))
                 self.pacer.arrive(CROWD)
-            wait_s = self.pacer.wait_s(len(self.waiting), self.now_s) if self.waiting else float("inf")
+            wait_s = self.pacer.wait_s(self.now_s) if self.waiting else float("inf")
             if wait_s > 0:
                 self.now_s = min(self.now_s + wait_s, self.arrivals[0] if self.arrivals else float("inf"))
                 continue
@@ -42,9 +43,9 @@ class Engine:
     def step(self, *, clients_return: bool) -> None:
         items, self.waiting = self.waiting, []
         began_s = self.now_s
-        self.pacer.begin_step(len(items), [CROWD], left_items=0)
+        self.pacer.begin_step([CROWD] * len(items), waits=lambda _: False, waiting=[0] * 4)
         self.now_s += STEP_S + ITEM_S * len(items)
-        self.pacer.end_step(len(items), began_s=began_s, ended_s=self.now_s)
+        self.pacer.end_step(began_s=began_s, ended_s=self.now_s)
         self.steps += 1
         for place, came_s in enumerate(items, 1):
             self.latencies_s.append(self.now_s - came_s)

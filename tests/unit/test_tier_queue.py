@@ -141,9 +141,9 @@ def test_a_small_project_is_not_kept_waiting_by_what_fills_its_step() -> None:
     large = [item(tokens=10, flow="large") for _ in range(50)]
     small = [item(tokens=10, flow="small") for _ in range(2)]
     queue = queue_of(*large, *small)
-    first = flows_of_step(queue, light_tokens=45)
-    assert Counter(first) == {"large": 2, "small": 2}
-    assert flows_of_step(queue, light_tokens=45) == ["large"] * 20, "what is left to one alone fills its steps"
+    first = flows_of_step(queue, light_tokens=25)
+    assert Counter(first) == {"large": 2, "small": 2}, "as much of the large one as of the small one"
+    assert flows_of_step(queue, light_tokens=25) == ["large"] * 20, "what is left to one alone fills its steps"
     assert Counter(flows_of_step(queue_of(*large, *small), light_tokens=None)) == {"large": 18, "small": 2}
 
 
@@ -166,9 +166,28 @@ def test_no_two_steps_in_a_row_are_cut_short() -> None:
     assert sizes == [1, 4, 1, 4, 1, 4]
 
 
-def test_a_step_that_is_long_already_is_not_cut_short() -> None:
+def test_no_two_steps_in_a_row_leave_somebodys_next_item_out() -> None:
+    queue = queue_of(*(item(Tier.FLEX, 60, flow="large") for _ in range(30)))
+    sizes = []
+    for _ in range(6):
+        queue.push(item(Tier.PRIORITY, 10, flow="small"))
+        step, _ = queue.take(max_items=64, max_tokens=200, now_s=0, light_tokens=30, worthwhile_tokens=10)
+        sizes.append(len(step))
+    assert sizes == [1, 4, 1, 4, 1, 4]
+
+
+def test_steps_that_are_worth_their_cost_are_kept_small_in_a_row() -> None:
+    queue = queue_of(*(item(tokens=10, flow="large") for _ in range(100)))
+    for _ in range(4):
+        for _ in range(2):
+            queue.push(item(tokens=10, flow="small"))
+        step, _ = queue.take(max_items=64, max_tokens=200, now_s=0, light_tokens=5, worthwhile_tokens=40)
+        assert Counter(one.flow for one in step) == {"large": 2, "small": 2}
+
+
+def test_who_has_much_in_a_step_leaves_others_as_much() -> None:
     queue = queue_of(*(item(tokens=10, flow="a") for _ in range(8)), *(item(tokens=10, flow="b") for _ in range(12)))
-    assert len(flows_of_step(queue, light_tokens=30)) == 20, "what is little ends within the bound"
+    assert Counter(flows_of_step(queue, light_tokens=30)) == {"a": 8, "b": 8}
 
 
 def test_one_who_is_alone_fills_the_step() -> None:
