@@ -123,13 +123,16 @@ class Replica(Frames[FromReplica]):
         super().connection_made(transport)
         self.send(Hello(self.address.token))
 
-    def enqueue(self, waiting: Waiting) -> None:
-        """Send an item with all others of this turn of the event loop."""
+    def enqueue(self, waiting: Waiting, *, is_alone: bool) -> None:
+        """Send an item with all others of this turn of the event loop; at once, where it is the first and alone."""
         waiting.replica, waiting.number = self, -1
         waiting.sends += 1
         self._unsent.append(waiting)
         self.view.sent(waiting.flow, waiting.tokens)
-        self._schedule_flush()
+        if is_alone and not self._outstanding and len(self._unsent) == 1:
+            self._flush()
+        else:
+            self._schedule_flush()
 
     def end(self, waiting: Waiting) -> None:
         """Count an item as ended; one that nobody waits for any more is cancelled at the replica too."""

@@ -190,7 +190,7 @@ class ReplicaPool:
             run = items[start : start + run_items]
             replica = ready[choose((r.view for r in ready), run[0].flow, sum(i.tokens for i in run), self._clock_s())]
             for item in run:
-                replica.enqueue(item)
+                replica.enqueue(item, is_alone=len(items) == 1)
 
     def _ready(self) -> list[Replica]:
         return [replica for replica in self._replicas.values() if replica.is_ready]
