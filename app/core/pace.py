@@ -26,6 +26,9 @@ _LOSS = 0.5
 _GAIN = 0.1
 """Additive increase, multiplicative decrease: where callers come at random, waiting is given up soon."""
 
+_LEAST = 1 / 16
+"""Never quite: an engine that has always something else to do could not find out that callers return again."""
+
 _LONGEST_S = 0.25
 """A wait, at most: callers come back in the time that their gateways need, however long their step was, and
 those who left do not come back."""
@@ -46,7 +49,7 @@ class Pacer:
         self._until_s = 0.0
         self._crowd: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
-        self._hopes = False
+        self._is_put_off = False
         self._others_wait = False
 
     def gathering(self, now_s: float) -> tuple[Mapping[Flow, int], float]:
@@ -80,21 +83,21 @@ class Pacer:
             waits: whether a flow has more waiting: nobody needs to wait for its return.
             waiting: how many flows have, by rank of their tier.
         """
-        if self._hopes and not self._company:
+        if self._is_put_off and not self._company:
             self._trust = min(1.0, self._trust + _GAIN)
-        elif self._hopes and not self._others_wait:
-            self._trust *= _LOSS
+        elif self._is_put_off and not self._others_wait:
+            self._trust = max(_LEAST, self._trust * _LOSS)
         items = Counter(step)
         self._crowd = items.keys()
         spent = {flow: count for flow, count in items.items() if not waits(flow)}
         urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
         self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
         self._others_wait = sum(waiting) > len(items) - len(spent)
-        self._hopes, self._until_s = False, 0.0
+        self._is_put_off, self._until_s = False, 0.0
 
     def end_step(self, *, began_s: float, ended_s: float) -> None:
         """It is done."""
-        self._hopes = bool(self._company) and not self._others_wait
+        self._is_put_off = bool(self._company) and not self._others_wait
         self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * (ended_s - began_s))
 
 

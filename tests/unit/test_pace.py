@@ -104,6 +104,18 @@ def test_steps_after_which_nobody_is_waited_for_say_nothing_of_such_waits() -> N
     assert pacer.wait_s(0.375) == 0.0625, "the one wait was in vain"
 
 
+def test_trust_comes_back_beside_one_who_always_has_more_waiting() -> None:
+    pacer = Pacer(patience=1.0)
+    for _ in range(50):
+        step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.125)
+    step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.125)
+    assert pacer.wait_s(0.125) == 0.0078125, "a sixteenth"
+    for _ in range(20):
+        pacer.arrive(OTHER)
+        step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.125)
+    assert pacer.wait_s(0.125) == 0.125
+
+
 def test_who_is_more_urgent_waits_for_nobody_less_urgent() -> None:
     pacer = Pacer(patience=1.0)
     step(pacer, URGENT, FLEX, waiting=[URGENT], ended_s=0.125)
