@@ -94,7 +94,7 @@ class ReplicaView:
         own_tokens = part.tokens if part else 0
         ahead, equal = sum(waiting[:rank]), waiting[rank]
         if projects := engine.projects[rank]:  # else all that is there is computed already, before a newcomer
-            equal = min(equal, (own_tokens + tokens) * (projects + (not own_tokens)))
+            equal = min(equal, (own_tokens + tokens) * (projects + 1))
         ahead += equal
         others = sum(waiting) - ahead
         return (ahead + _OTHERS_COUNT * others) / (engine.tokens_per_s or _UNMEASURED_TOKENS_PER_S)
