@@ -24,6 +24,7 @@ from app.services.engine_loop import EngineLoop
 from app.services.loop_watch import watch_loop
 from app.services.step_engine import LoopBounds, StepEngine
 from app.stores.model_files import locate
+from deployments.garbage import collect_seldom
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
 from deployments.null_engine import NullEngineForTests
@@ -92,6 +93,7 @@ class Embedder:
         self._address = ReplicaAddress(serve.get_replica_context().replica_id.unique_id, host, port, token)
         self._has_left = False
         self._stats_at_s, self._stats_tokens = time.monotonic(), 0
+        collect_seldom()
         logger.info("%s is ready after %.1f s", model.id, time.monotonic() - began_s)
 
     async def announce(self) -> ReplicaAddress:

@@ -36,6 +36,7 @@ from deployments.batches import open_batches
 from deployments.environment import ADMIN_TOKEN_VARIABLE, CACHE_URL_VARIABLE, JOURNAL_URL_VARIABLE, files_url, redis_url
 from deployments.fast_ingress import lost_without
 from deployments.files import open_files, open_uploads
+from deployments.garbage import collect_seldom
 from deployments.ingress_headers import new_request_id
 from deployments.loopback import keep_internal_port_local
 from deployments.metrics import RayMetrics
@@ -129,7 +130,9 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that Serve runs, built in the replica."""
-        return create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
+        application = create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
+        collect_seldom()
+        return application
 
 
 def _silence_serve() -> None:

@@ -1,16 +1,17 @@
-"""When an engine should begin its next step, and how long a step should be.
+"""When an engine should begin its next step.
 
 Callers that wait for an answer before they ask again return together, a little after their step.
 Where engines and gateways share cores, an engine that begins with the first of them takes a core
 from the gateway that is about to bring the others, and computes many small steps, each with its
 fixed cost. So after a step it waits for as many items as that step had of those who have nothing more
-waiting: for a share of what the step took, a quarter of a second at most, and for less where such waits
-were in vain lately. An engine that was idle for longer begins at once, and so does one that has something
+waiting: for a share of what long steps took lately, a tenth of a second at most, and for less where such
+waits were in vain lately. An engine that was idle for longer begins at once, and so does one that has something
 to do for anybody who was not part of that step, or who is more urgent than all that it waits for.
 
 Where a project that has much waiting shares a step with one that has all that it asked for in it, that
 wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
-whole step of the first one's each time. (Iyer and Druschel, "Anticipatory scheduling", SOSP 2001,
+whole step of the first one's each time, which is why the long steps measure the wait, and not the short
+one that both have shared. (Iyer and Druschel, "Anticipatory scheduling", SOSP 2001,
 call it deceptive idleness, of disks.) Where an engine has its device for itself, steps are short, and
 patience is 0.
 
@@ -29,9 +30,12 @@ _GAIN = 0.1
 _LEAST = 1 / 16
 """Never quite: an engine that has always something else to do could not find out that callers return again."""
 
-_LONGEST_S = 0.25
+_LONGEST_S = 0.1
 """A wait, at most: callers come back in the time that their gateways need, however long their step was, and
 those who left do not come back."""
+
+_FADES = 0.9
+"""Of a long step's duration with each that follows, for the bound of a wait."""
 
 _ACTIVE_FOR_S = 1.0
 
@@ -40,13 +44,14 @@ class Pacer:
     """Decides how long a step is put off.
 
     Args:
-        patience: longest wait, as a share of the last step's duration (250 ms at most). 0 never waits.
+        patience: longest wait, as a share of what long steps took lately (100 ms at most). 0 never waits.
     """
 
     def __init__(self, *, patience: float) -> None:
         self._patience = patience
         self._trust = 1.0
         self._until_s = 0.0
+        self._long_step_s = 0.0
         self._crowd: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
         self._is_put_off = False
@@ -98,7 +103,8 @@ class Pacer:
     def end_step(self, *, began_s: float, ended_s: float) -> None:
         """It is done."""
         self._is_put_off = bool(self._company) and not self._others_wait
-        self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * (ended_s - began_s))
+        self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
+        self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * self._long_step_s)
 
 
 class ActiveFlows:

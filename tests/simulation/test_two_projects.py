@@ -146,7 +146,7 @@ class House:
         return self.machine.fixed_s + self.machine.token_s * TOKENS * len(step)
 
 
-def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 1.0) -> Counter[Flow]:
+def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 2.0) -> Counter[Flow]:
     house = House(machine, patience=patience)
     house.run(callers)
     return house.served
@@ -167,7 +167,7 @@ def test_a_small_project_gets_what_it_asks_or_half(machine: Machine, small_calle
 def test_that_is_because_engines_wait_for_its_return() -> None:
     beside = served(FAST, {LARGE: 64, SMALL: 4}, patience=0.0)
     alone = served(FAST, {SMALL: 4}, patience=0.0)[SMALL]
-    assert beside[SMALL] < 0.5 * min(alone, beside.total() / 2)
+    assert beside[SMALL] < 0.75 * min(alone, beside.total() / 2)
 
 
 @pytest.mark.parametrize("machine", [SLOW, FAST], ids=["slow", "fast"])

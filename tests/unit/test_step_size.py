@@ -50,22 +50,23 @@ def test_before_anything_is_known_a_step_may_be_full() -> None:
     assert sizer().bounds(is_shared=True, tokens_per_s=0.0) == StepBounds(8192, 8192, None)
 
 
-def test_a_shared_step_is_short_but_its_fixed_cost_is_a_small_part_of_it() -> None:
+def test_a_shared_step_is_short_but_its_fixed_cost_is_a_third_of_it_at_most() -> None:
     fast, slow = sizer(), sizer()
     assert fast.bounds(is_shared=True, tokens_per_s=10_000).max_tokens == 200
     learned(slow)
     bounds = slow.bounds(is_shared=True, tokens_per_s=1400)
-    assert bounds.max_tokens == 140, "of 200 tokens, whose fixed cost is an eighth, five times 20 ms' worth"
+    assert bounds.max_tokens == pytest.approx(2 * FIXED_S / TOKEN_S, abs=1)
+    assert slow.bounds(is_shared=True, tokens_per_s=400).max_tokens == 40, "five times 20 ms' worth, no more"
     assert bounds.light_tokens == 8
     assert bounds.worthwhile_tokens == pytest.approx(FIXED_S / TOKEN_S, abs=1)
     assert slow.bounds(is_shared=False, tokens_per_s=1400).max_tokens == 1400
 
 
 def test_no_step_passes_its_longest_duration() -> None:
-    bounded = sizer(max_s=0.05)
+    bounded = sizer(max_s=0.025)
     learned(bounded)
-    assert bounded.bounds(is_shared=True, tokens_per_s=1400).max_tokens == 70
-    assert bounded.bounds(is_shared=False, tokens_per_s=1400).max_tokens == 70
+    assert bounded.bounds(is_shared=True, tokens_per_s=1400).max_tokens == 35
+    assert bounded.bounds(is_shared=False, tokens_per_s=1400).max_tokens == 35
 
 
 def test_steps_are_not_cut_for_who_asks_for_little_where_that_is_switched_off() -> None:

@@ -100,15 +100,15 @@ class EngineSettings(Knobs):
     max_shared_step_ms: int = Field(default=20, ge=1, le=60_000)
     """Duration of a step that is aimed at while several projects or tiers ask, or did within the last second:
     short steps let a small project and an urgent request come in soon, long ones are more efficient. On GPUs 20 ms
-    is a full step. Where its fixed cost would be more than an eighth of a step, it may take five times as long."""
+    is a full step. Where its fixed cost would be more than a third of a step, it may take five times as long."""
     max_light_step_ms: int = Field(default=6, ge=1, le=60_000)
     """Duration up to which others fill a step that has all that waits of some project or tier, even if that is less
     than would give each of them as much as it has: whoever asks for little waits for little. As much as
     ``max_shared_step_ms`` switches it off."""
     patience_thousandths: int = Field(default=0, ge=0, le=2000)
     """How long a step waits, at most, for those callers of the last one to ask again who have nothing waiting, in
-    thousandths of that step's duration, and never over 250 ms. 1000 gives larger steps where CPU engines share their
-    cores with gateways, and small projects their share; leave it at 0 for GPUs. An engine that was idle never waits."""
+    thousandths of what long steps took lately, and never over 100 ms. 2000 gives larger steps where CPU engines share
+    their cores with gateways, and small projects their share; leave it at 0 for GPUs. An idle engine never waits."""
     niceness: int = Field(default=0, ge=0, le=19)
     """How far the engine's thread steps back behind all else on its cores. 10 lets gateway and store answer at
     once where CPU engines share their cores; leave it at 0 for GPUs, which the thread must keep fed."""
