@@ -1,0 +1,127 @@
+"""A request whose client left is ended, and nothing watches over one that is answered at once."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from deployments.ingress_headers import IngressHeaders
+
+BODY: Message = {"type": "http.request", "body": b"{}", "more_body": False}
+PART: Message = {"type": "http.request", "body": b"{", "more_body": True}
+LEFT: Message = {"type": "http.disconnect"}
+LAST: Message = {"type": "http.response.body", "body": b"{}"}
+
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+
+class Client:
+    """What a server hands to an application: one connection."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.says: asyncio.Queue[Message] = asyncio.Queue()
+        self.got: list[Message] = []
+        for message in messages:
+            self.says.put_nowait(message)
+
+    async def send(self, message: Message) -> None:
+        self.got.append(message)
+
+    async def ask(self, app: App, *, shares_loop: bool = True, path: str = "/v1/embeddings") -> Scope:
+        scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"accept", b"*/*")]}
+        await IngressHeaders(app, shares_loop=shares_loop)(scope, self.says.get, self.send)
+        return scope
+
+
+async def read(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+@pytest.mark.parametrize("messages", [(BODY,), (PART, BODY)])
+async def test_who_leaves_while_waiting_ends_the_request(messages: tuple[Message, ...]) -> None:
+    client, ended = Client(*messages), asyncio.Event()
+
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        await read(receive)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    asked = asyncio.create_task(client.ask(app))
+    await asyncio.sleep(0.02)
+    assert not ended.is_set()
+    client.says.put_nowait(LEFT)
+    await asyncio.wait_for(asked, 1)
+    assert ended.is_set()
+    assert client.got == []
+
+
+async def test_who_leaves_in_the_middle_of_the_body_ends_the_request() -> None:
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await read(receive)
+        await send(LAST)
+
+    client = Client(PART, LEFT)
+    await asyncio.wait_for(client.ask(app), 1)
+    assert client.got == []
+
+
+async def test_an_answer_at_once_is_not_watched() -> None:
+    before = asyncio.all_tasks()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await read(receive)
+        assert asyncio.all_tasks() == before
+        await send(LAST)
+
+    client = Client(BODY)
+    await client.ask(app)
+    await asyncio.sleep(0.02)
+    assert asyncio.all_tasks() == before, "nor afterwards"
+    assert client.got == [LAST]
+
+
+async def test_who_leaves_after_the_answer_ends_nothing() -> None:
+    """A server says the same when an answer is complete."""
+    done = False
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        nonlocal done
+        await read(receive)
+        await asyncio.sleep(0.02)
+        await send(LAST)
+        client.says.put_nowait(LEFT)
+        await asyncio.sleep(0.02)
+        done = True
+
+    client = Client(BODY)
+    await client.ask(app)
+    assert done
+
+
+async def test_a_request_that_is_cancelled_from_outside_stays_cancelled() -> None:
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        await read(receive)
+        await asyncio.sleep(60)
+
+    asked = asyncio.create_task(Client(BODY).ask(app))
+    await asyncio.sleep(0.02)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+
+@pytest.mark.parametrize(
+    ("shares_loop", "path", "unwatched"),
+    [(True, "/p/e/v1/embeddings", True), (True, "/v1/models", False), (False, "/v1/embeddings", False)],
+)
+async def test_serve_watches_what_is_not_watched_here(shares_loop: bool, path: str, unwatched: bool) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send(LAST)
+
+    scope = await Client(BODY).ask(app, shares_loop=shares_loop, path=path)
+    assert ((b"x-request-disconnect-disabled", b"?1") in scope["headers"]) == unwatched
