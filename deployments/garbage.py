@@ -1,8 +1,8 @@
 """How often Python's collector of cycles runs in a process that serves.
 
 A request makes hundreds of objects that its end frees, and next to no cycle. With Python's own
-thresholds the collector looks at them all several times a request, and at everything that was
-imported again and again: a twelfth of a gateway's time.
+thresholds the collector looks at those of all requests under way several times a request: a twelfth of
+a gateway's time. (What was there when a replica was ready it never looks at: Serve freezes that.)
 """
 
 import gc
@@ -12,7 +12,5 @@ _THRESHOLDS = (20_000, 10, 10)
 
 
 def collect_seldom() -> None:
-    """Call it once all is set up: what exists then is never looked at again."""
-    gc.collect()
-    gc.freeze()
+    """For the process that calls it."""
     gc.set_threshold(*_THRESHOLDS)

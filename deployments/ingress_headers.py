@@ -2,6 +2,7 @@
 
 Ray lets callers steer it through headers (its deadline, which ends in plain text; its handling of
 disconnects) and makes up request ids of its own. This layer takes the first away and makes the second ours.
+It steers Serve itself so that an embedding request is ended here when its client leaves.
 Serve imports :func:`middlewares` by the path in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``.
 """
 
@@ -31,8 +32,8 @@ _STEERING = frozenset(
 )
 
 
-_UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
-"""Tells Serve that somebody else ends a request whose client left."""
+_WATCHED_HERE = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))
+"""Tell Serve that somebody else ends a request, so that it runs in the task of this layer."""
 
 
 class IngressHeaders:
@@ -61,7 +62,7 @@ class IngressHeaders:
             request_id = given if CALLERS_ID.match(given) else new_request_id().encode()
             scope["headers"] = [*kept, (_REQUEST_ID, request_id)]
             if self._shares_loop and embeddings_path(scope)[0]:
-                scope["headers"].append(_UNWATCHED)
+                scope["headers"].extend(_WATCHED_HERE)
                 await self._serve_while_the_client_stays(scope, receive, send)
                 return
             receive = meter(scope, receive)

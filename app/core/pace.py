@@ -104,7 +104,7 @@ class Pacer:
         """It is done."""
         self._is_put_off = bool(self._company) and not self._others_wait
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
-        self._until_s = ended_s + min(_LONGEST_S, self._patience * self._trust * self._long_step_s)
+        self._until_s = ended_s + self._trust * min(_LONGEST_S, self._patience * self._long_step_s)
 
 
 class ActiveFlows:

@@ -160,8 +160,7 @@ def environment_of(home: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
-        # A line for each request, read by Python: a twentieth of what a request costs. The gateways count as well.
+        # A line for each request, read by Python: a twentieth of what a request costs. The gateways count instead.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # On one machine nobody else sends traffic here, so there is nothing to wait for.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

@@ -14,6 +14,7 @@ from app.core.pace import Pacer
 from app.core.tiers import Tier
 
 STEP_S, ITEM_S, GATEWAY_S = 0.0034, 0.0031, 0.0014
+PATIENCE = 1.0
 SEED = 20261121
 CROWD = (Tier.DEFAULT, "project")
 
@@ -63,11 +64,11 @@ def closed(clients: int, patience: float, *, seconds: float = 20.0) -> float:
 
 @pytest.mark.parametrize("clients", [2, 3, 8, 16, 64])
 def test_an_engine_with_cores_of_its_own_loses_little(clients: int) -> None:
-    assert closed(clients, 1.0) >= 0.8 * closed(clients, 0.0)
+    assert closed(clients, PATIENCE) >= 0.8 * closed(clients, 0.0)
 
 
 def test_one_caller_at_a_time_is_never_kept_waiting() -> None:
-    assert closed(1, 1.0) == closed(1, 0.0)
+    assert closed(1, PATIENCE) == closed(1, 0.0)
 
 
 @pytest.mark.parametrize("load", [0.1, 0.3, 0.5, 0.8])
@@ -75,7 +76,7 @@ def test_callers_at_random_wait_little_longer(load: float) -> None:
     random_source = random.Random(SEED)
     per_s = load / (STEP_S + ITEM_S)
     latencies = []
-    for patience in (0.0, 1.0):
+    for patience in (0.0, PATIENCE):
         engine, at_s = Engine(Pacer(patience=patience)), 0.0
         for _ in range(5000):
             at_s += random_source.expovariate(per_s)
@@ -90,7 +91,7 @@ def test_callers_at_random_wait_little_longer(load: float) -> None:
 
 
 def test_when_the_crowd_leaves_the_last_one_is_served_at_once_again() -> None:
-    engine = Engine(Pacer(patience=1.0))
+    engine = Engine(Pacer(patience=PATIENCE))
     engine.arrivals = [0.0] * 32
     engine.run(1.0, clients_return=True)
     engine.arrivals = [engine.now_s + 0.001]

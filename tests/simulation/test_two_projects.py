@@ -146,7 +146,7 @@ class House:
         return self.machine.fixed_s + self.machine.token_s * TOKENS * len(step)
 
 
-def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 2.0) -> Counter[Flow]:
+def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 1.0) -> Counter[Flow]:
     house = House(machine, patience=patience)
     house.run(callers)
     return house.served

@@ -103,6 +103,21 @@ async def test_who_leaves_after_the_answer_ends_nothing() -> None:
     assert done
 
 
+async def test_what_is_received_after_the_answer_ends_nothing() -> None:
+    done = False
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        nonlocal done
+        await read(receive)
+        await send(LAST)
+        assert await receive() == LEFT
+        await asyncio.sleep(0.01)
+        done = True
+
+    await Client(BODY, LEFT).ask(app)
+    assert done
+
+
 async def test_a_request_that_is_cancelled_from_outside_stays_cancelled() -> None:
     async def app(_: Scope, receive: Receive, __: Send) -> None:
         await read(receive)
@@ -125,3 +140,4 @@ async def test_serve_watches_what_is_not_watched_here(shares_loop: bool, path: s
 
     scope = await Client(BODY).ask(app, shares_loop=shares_loop, path=path)
     assert ((b"x-request-disconnect-disabled", b"?1") in scope["headers"]) == unwatched
+    assert ((b"x-request-timeout-seconds", b"0") in scope["headers"]) == unwatched, "else it ran in another task"

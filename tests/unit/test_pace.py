@@ -135,6 +135,13 @@ def test_nobody_waits_longer_than_callers_take_to_return_however_long_the_step_w
     assert pacer.wait_s(4.0) == pytest.approx(0.1)
 
 
+def test_waits_in_vain_grow_shorter_after_long_steps_too() -> None:
+    pacer = Pacer(patience=2.0)
+    for began_s in range(4):
+        step(pacer, FLEX, FLEX, began_s=float(began_s), ended_s=began_s + 1.0)
+    assert pacer.wait_s(4.0) == pytest.approx(0.1 / 8)
+
+
 def test_a_short_step_among_long_ones_is_waited_after_as_long_as_after_those() -> None:
     """A small project's return would else be worth no more than the short step that it shared."""
     pacer = Pacer(patience=1.0)
