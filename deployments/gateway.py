@@ -69,6 +69,7 @@ class Gateway:
     ) -> None:
         keep_internal_port_local()
         _silence_serve()
+        collect_seldom()
         for line in lost_without(os.environ):
             logger.warning(line)
         config = Settings.model_validate(settings)
@@ -130,9 +131,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application that Serve runs, built in the replica."""
-        application = create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
-        collect_seldom()
-        return application
+        return create_application(self._services, version=version("embedgate"), ingress_adds_id=True)
 
 
 def _silence_serve() -> None:
