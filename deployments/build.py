@@ -1,8 +1,6 @@
 """The Serve application builder: ``deployments.build:build``, with ``args`` as in ``configs/serve.yaml``."""
 
 import os
-import sys
-from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from deployments.embedder import embedder_deployment
 from deployments.environment import REDIS_URL_VARIABLE, from_environment
 from deployments.gateway import gateway_deployment
 from deployments.ingress_headers import IMPORT_PATH
+from deployments.preload import engine_libraries
 from deployments.scaling import LOOK_BACK_S, PUSH_PERIOD, TokenPolicy
 
 _OPERATION: dict[str, Any] = {
@@ -149,21 +148,12 @@ def engine_environment(model: ModelSettings) -> dict[str, str]:
         # Ray would set the threads from num_cpus, and leave the engine with one.
         share = max(1, (os.cpu_count() or 1) // max(1, model.replicas.min))
         environment["OMP_NUM_THREADS"] = str(model.engine.cpu_threads or share)
-        if model.engine.preload_allocator and (libraries := _preloadable()):
+        if model.engine.preload_allocator and (libraries := engine_libraries()):
             environment["LD_PRELOAD"] = ":".join(libraries)
         environment["THP_MEM_ALLOC_ENABLE"] = "1"  # large pages for the weights: 4 % faster
         # oneDNN keeps code and buffers for each size of step that it has seen, 1,024 by default: 0.7 GB of MiniLM's.
         environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "32"
     return environment
-
-
-def _preloadable() -> list[str]:
-    """Intel's OpenMP from its wheel, and tcmalloc where the machine has it."""
-    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
-    libraries = [str(openmp)] if openmp.is_file() else []
-    if tcmalloc := find_library("tcmalloc_minimal"):
-        libraries.append(tcmalloc)
-    return libraries
 
 
 def _refuse_many_nodes() -> None:

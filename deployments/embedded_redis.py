@@ -7,6 +7,7 @@ from ray import serve
 
 from app.stores.embedded_redis import EmbeddedRedis
 from deployments.loopback import keep_internal_port_local
+from deployments.preload import jemalloc
 
 
 class EmbeddedRedisServer:
@@ -14,7 +15,7 @@ class EmbeddedRedisServer:
 
     def __init__(self, data_dir: str) -> None:
         keep_internal_port_local()
-        self._server = EmbeddedRedis(Path(data_dir))
+        self._server = EmbeddedRedis(Path(data_dir), allocator=jemalloc())
         self._server.start()
 
     async def url(self) -> str:

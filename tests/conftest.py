@@ -12,6 +12,7 @@ import redis as redis_client
 from hypothesis import HealthCheck, settings
 
 from app.stores.embedded_redis import EmbeddedRedis
+from deployments.preload import jemalloc
 from tests.stack import Stack
 
 settings.register_profile(
@@ -46,7 +47,7 @@ def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """A real server: the embedded Valkey, and Debian's redis-server where it is installed."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "valkey":
-        server = EmbeddedRedis(folder)
+        server = EmbeddedRedis(folder, allocator=jemalloc())
         server.start()
         yield server.url
         server.stop()

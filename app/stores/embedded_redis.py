@@ -31,9 +31,11 @@ class EmbeddedRedis:
 
     Args:
         data_dir: created with mode 0700; holds the append-only file, the log and the socket.
+        allocator: a shared library that the server allocates its memory with; the C library's otherwise.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, allocator: Path | None = None) -> None:
+        self._allocator = allocator
         self._data_dir = data_dir.absolute()
         self._socket = socket_path(self._data_dir)
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,6 +101,7 @@ class EmbeddedRedis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
+            env=os.environ | ({"LD_PRELOAD": str(self._allocator)} if self._allocator else {}),
             process_group=0,  # out of Ctrl-C's reach; a session of its own would be scheduled apart from the service
         )
         self._started.set()

@@ -16,6 +16,7 @@ import redis
 
 from app.core.ledger_types import Admitted, Charge, HoldState, Settlement, Terms
 from app.stores.embedded_redis import EmbeddedRedis
+from deployments.preload import jemalloc
 from tests.ledger.lab import START_US, Lab, details_of, limits
 
 TERMS = Terms(
@@ -96,7 +97,7 @@ def main() -> None:
     """Measure at a thousand and at a million."""
     for count in (1000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
-            server = EmbeddedRedis(Path(folder))
+            server = EmbeddedRedis(Path(folder), allocator=jemalloc())
             server.start()
             cost = microseconds(server.url, count)
             server.stop()

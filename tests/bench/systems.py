@@ -13,6 +13,7 @@ import httpx
 import psutil
 import torch
 
+from deployments.preload import engine_libraries
 from deployments.vllm_engine import cpu_dtype
 from tests.bench.load import MODEL, Target
 from tests.stack import ROOT, free_port
@@ -40,8 +41,7 @@ def minilm_folder() -> Path:
 
 
 def engine_environment() -> dict[str, str]:
-    """All cores for an engine, and the OpenMP that the service preloads."""
-    preload = Path(sys.prefix) / "lib/libiomp5.so"
+    """All cores for an engine, and the libraries that the service preloads."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(os.cpu_count()),
@@ -50,7 +50,7 @@ def engine_environment() -> dict[str, str]:
         "VLLM_CONFIGURE_LOGGING": "0",
         "HF_HUB_OFFLINE": "1",
         "THP_MEM_ALLOC_ENABLE": "1",
-        **({"LD_PRELOAD": str(preload)} if preload.is_file() else {}),
+        "LD_PRELOAD": ":".join(engine_libraries()),
     }
 
 

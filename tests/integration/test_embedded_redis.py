@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 import redis
 
 from app.stores.embedded_redis import EmbeddedRedis, socket_path
+from deployments.preload import jemalloc
 
 
 def client_of(folder: Path) -> redis.Redis:
@@ -84,4 +86,13 @@ def test_the_server_ends_with_its_owner_and_a_successor_waits_for_it(tmp_path: P
     assert client.info("server")["process_id"] != first
     assert not psutil.pid_exists(first) or psutil.Process(first).status() == psutil.STATUS_ZOMBIE
     assert client.get("kept") == b"yes"
+    server.stop()
+
+
+@pytest.mark.skipif(jemalloc() is None, reason="Ray's wheel for this platform has no jemalloc")
+def test_its_memory_is_of_the_allocator_that_it_was_given(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path, allocator=jemalloc())
+    server.start()
+    mapped = psutil.Process(client_of(tmp_path).info("server")["process_id"]).memory_maps()
+    assert str(jemalloc()) in {one.path for one in mapped}
     server.stop()

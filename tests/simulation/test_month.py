@@ -17,6 +17,7 @@ from app.core.ledger import Account
 from app.core.ledger_types import Admitted, Charge, GrantResult, HoldState, Receipt, Settlement, Terms
 from app.core.money import cost_nano_usd
 from app.stores.embedded_redis import EmbeddedRedis
+from deployments.preload import jemalloc
 from tests.ledger.lab import Lab, limits
 
 START_US = 1_793_491_200_000_000
@@ -201,7 +202,7 @@ def test_a_slice_of_it_on_the_scripts(tmp_path: Path) -> None:
     """The busiest project's first two thousand requests, call by call."""
     seed = int(os.environ.get("EMBEDGATE_TEST_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}")
-    server = EmbeddedRedis(tmp_path)
+    server = EmbeddedRedis(tmp_path, allocator=jemalloc())
     server.start()
     account, count = Account(), 0
     with Lab(server.url) as lab:
