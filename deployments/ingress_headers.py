@@ -2,13 +2,13 @@
 
 Ray lets callers steer it through headers (its deadline, which ends in plain text; its handling of
 disconnects) and makes up request ids of its own. This layer takes the first away and makes the second ours.
-It steers Serve itself so that an embedding request is ended here when its client leaves.
+Embedding requests go past that code, and are ended here when their clients leave.
 Serve imports :func:`middlewares` by the path in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``.
 """
 
 import asyncio
+from collections.abc import Callable
 
-from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +17,7 @@ from app.api.express import embeddings_path
 from app.api.request_record import CALLERS_ID
 from deployments.departure import Departure
 from deployments.fresh_ids import FreshIds
+from deployments.shortcut import Shortcut, shortcut_through
 
 IMPORT_PATH = "deployments.ingress_headers:middlewares"
 
@@ -32,22 +33,17 @@ _STEERING = frozenset(
 )
 
 
-_WATCHED_HERE = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))
-"""Tell Serve that somebody else ends a request, so that it runs in the task of this layer."""
-
-
 class IngressHeaders:
     """ASGI middleware: only headers that concern the service get through, and each request has a valid id.
 
     Args:
         app: Serve's ingress.
-        shares_loop: whether the application runs in the task and the event loop of this layer, as with
-            ``RAY_SERVE_THROUGHPUT_OPTIMIZED``: then embedding requests are ended here when their clients leave.
+        find_shortcut: given the ingress, the way past it for embedding requests, if there is one.
     """
 
-    def __init__(self, app: ASGIApp, *, shares_loop: bool) -> None:
+    def __init__(self, app: ASGIApp, *, find_shortcut: Callable[[ASGIApp], Shortcut | None]) -> None:
         self._app = app
-        self._shares_loop = shares_loop
+        self._shortcut = find_shortcut(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -59,19 +55,21 @@ class IngressHeaders:
                     given = value
                 elif name not in _STEERING:
                     kept.append((name, value))
-            request_id = given if CALLERS_ID.match(given) else new_request_id().encode()
-            scope["headers"] = [*kept, (_REQUEST_ID, request_id)]
-            if self._shares_loop and embeddings_path(scope)[0]:
-                scope["headers"].extend(_WATCHED_HERE)
-                await self._serve_while_the_client_stays(scope, receive, send)
+            request_id = given.decode() if CALLERS_ID.match(given) else new_request_id()
+            scope["headers"] = [*kept, (_REQUEST_ID, request_id.encode())]
+            if self._shortcut is not None and embeddings_path(scope)[0] and self._shortcut.is_open():
+                await self._serve_while_the_client_stays(self._shortcut, scope, receive, send, request_id)
                 return
             receive = meter(scope, receive)
         await self._app(scope, receive, send)
 
-    async def _serve_while_the_client_stays(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @staticmethod
+    async def _serve_while_the_client_stays(
+        shortcut: Shortcut, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
         departure = Departure(receive, send)
         try:
-            await self._app(scope, departure.receive, departure.send)
+            await shortcut.serve(scope, departure.receive, departure.send, request_id=request_id)
         except asyncio.CancelledError:
             if not departure.has_left:
                 raise
@@ -85,4 +83,4 @@ new_request_id = FreshIds("req_")
 
 def middlewares() -> list[Middleware]:
     """What Serve puts around its ingress."""
-    return [Middleware(IngressHeaders, shares_loop=not RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)]
+    return [Middleware(IngressHeaders, find_shortcut=shortcut_through)]
