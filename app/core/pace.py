@@ -4,9 +4,11 @@ Callers that wait for an answer before they ask again return together, a little 
 Where engines and gateways share cores, an engine that begins with the first of them takes a core
 from the gateway that is about to bring the others, and computes many small steps, each with its
 fixed cost. So after a step it waits for as many items as that step had of those who have nothing more
-waiting: for a share of what long steps took lately, a tenth of a second at most, and for less where such
-waits were in vain lately. An engine that was idle for longer begins at once, and so does one that has something
-to do for anybody who was not part of that step, or who is more urgent than all that it waits for.
+waiting: for a share of what long steps took, a tenth of a second at most, and for less where such waits
+were in vain lately. (Those who return are all there sooner after a step's end than that was after the end of
+the step before; those who come at random take about as long.) An engine that was idle for longer begins at
+once, and so does one that has something to do for anybody who was not part of that step, or who is more
+urgent than all that it waits for.
 
 Where a project that has much waiting shares a step with one that has all that it asked for in it, that
 wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
@@ -24,8 +26,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from app.core.tiers import Flow
 
 _LOSS = 0.5
-_GAIN = 0.1
-"""Additive increase, multiplicative decrease: where callers come at random, waiting is given up soon."""
+_GAIN = 0.03
+"""Additive increase, multiplicative decrease: where callers come at random, waiting is given up soon and regained
+slowly, for chance brings a few back in time now and then."""
 
 _LEAST = 1 / 16
 """Never quite: an engine that has always something else to do could not find out that callers return again."""
@@ -52,6 +55,7 @@ class Pacer:
         self._trust = 1.0
         self._until_s = 0.0
         self._long_step_s = 0.0
+        self._ended_s = self._cycle_s = 0.0
         self._crowd: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
         self._is_put_off = False
@@ -80,15 +84,18 @@ class Pacer:
         if self._company and all(other[0].rank > flow[0].rank for other in self._company):
             self._others_wait = True
 
-    def begin_step(self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int]) -> None:
+    def begin_step(
+        self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int], now_s: float
+    ) -> None:
         """A step begins.
 
         Args:
             step: the flow of each of its items.
             waits: whether a flow has more waiting: nobody needs to wait for its return.
             waiting: how many flows have, by rank of their tier.
+            now_s: when it begins.
         """
-        if self._is_put_off and not self._company:
+        if self._is_put_off and not self._company and now_s - self._ended_s <= self._cycle_s:
             self._trust = min(1.0, self._trust + _GAIN)
         elif self._is_put_off and not self._others_wait:
             self._trust = max(_LEAST, self._trust * _LOSS)
@@ -104,6 +111,7 @@ class Pacer:
         """It is done."""
         self._is_put_off = bool(self._company) and not self._others_wait
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
+        self._cycle_s, self._ended_s = ended_s - self._ended_s, ended_s
         self._until_s = ended_s + self._trust * min(_LONGEST_S, self._patience * self._long_step_s)
 
 

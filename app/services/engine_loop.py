@@ -188,7 +188,7 @@ class EngineLoop:
         )
         if step:
             flows = [_flow(item) for item in step]
-            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects())
+            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects(), now_s=now_s)
         return step, expired
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:

@@ -14,7 +14,7 @@ from app.core.pace import Pacer
 from app.core.tiers import Tier
 
 STEP_S, ITEM_S, GATEWAY_S = 0.0034, 0.0031, 0.0014
-PATIENCE = 1.0
+PATIENCE = 2.0
 SEED = 20261121
 CROWD = (Tier.DEFAULT, "project")
 
@@ -44,7 +44,7 @@ class Engine:
     def step(self, *, clients_return: bool) -> None:
         items, self.waiting = self.waiting, []
         began_s = self.now_s
-        self.pacer.begin_step([CROWD] * len(items), waits=lambda _: False, waiting=[0] * 4)
+        self.pacer.begin_step([CROWD] * len(items), waits=lambda _: False, waiting=[0] * 4, now_s=began_s)
         self.now_s += STEP_S + ITEM_S * len(items)
         self.pacer.end_step(began_s=began_s, ended_s=self.now_s)
         self.steps += 1

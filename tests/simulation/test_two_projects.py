@@ -117,7 +117,7 @@ class House:
             now_s=self._now_s,
         )
         flows = [(item.tier, item.flow) for item in engine.step]
-        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects())
+        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects(), now_s=self._now_s)
         engine.began_s = self._now_s
         self._at(self._now_s + self._duration_s(engine.step), engine)
 
@@ -146,7 +146,7 @@ class House:
         return self.machine.fixed_s + self.machine.token_s * TOKENS * len(step)
 
 
-def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 1.0) -> Counter[Flow]:
+def served(machine: Machine, callers: dict[Flow, int], *, patience: float = 2.0) -> Counter[Flow]:
     house = House(machine, patience=patience)
     house.run(callers)
     return house.served

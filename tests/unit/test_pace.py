@@ -16,7 +16,7 @@ NOBODY = [0] * len(Tier)
 def step(pacer: Pacer, *flows: Flow, waiting: Collection[Flow] = (), began_s: float = 0.0, ended_s: float) -> None:
     """Items of these flows are computed; ``waiting`` have more."""
     by_rank = [sum(flow[0] is tier for flow in waiting) for tier in Tier]
-    pacer.begin_step(flows, waits=lambda flow: flow in waiting, waiting=by_rank)
+    pacer.begin_step(flows, waits=lambda flow: flow in waiting, waiting=by_rank, now_s=began_s)
     pacer.end_step(began_s=began_s, ended_s=ended_s)
 
 
@@ -47,7 +47,7 @@ def test_nobody_else_is_put_off_for_them() -> None:
 
 def test_whoever_came_while_the_step_was_computed_is_not_put_off_either() -> None:
     pacer = Pacer(patience=1.0)
-    pacer.begin_step([FLEX] * 8, waits=lambda _: False, waiting=NOBODY)
+    pacer.begin_step([FLEX] * 8, waits=lambda _: False, waiting=NOBODY, now_s=0.0)
     assert pacer.gathering(0.03125) == ({}, 0.0), "nothing waits while a step is computed"
     pacer.arrive(URGENT)
     pacer.end_step(began_s=0.0, ended_s=0.0625)
@@ -76,7 +76,7 @@ def test_who_has_more_waiting_waits_for_those_who_had_all_in_the_step() -> None:
 
 def test_who_came_back_while_the_step_was_computed_is_not_waited_for() -> None:
     pacer = Pacer(patience=1.0)
-    pacer.begin_step([OTHER, OTHER], waits=lambda _: False, waiting=NOBODY)
+    pacer.begin_step([OTHER, OTHER], waits=lambda _: False, waiting=NOBODY, now_s=0.0)
     pacer.arrive(OTHER)
     pacer.end_step(began_s=0.0, ended_s=0.0625)
     assert pacer.gathering(0.0625) == ({OTHER: 1}, 0.0625)
@@ -95,7 +95,16 @@ def test_a_wait_that_was_in_vain_halves_the_next_and_one_that_was_not_lengthens_
     assert pacer.wait_s(0.1875) == 0.03125
     pacer.arrive(FLEX)
     step(pacer, FLEX, began_s=0.1875, ended_s=0.25)
-    assert round(pacer.wait_s(0.25), 6) == 0.0375
+    assert round(pacer.wait_s(0.25), 6) == 0.033125
+
+
+def test_who_comes_no_sooner_than_at_random_is_not_worth_a_wait() -> None:
+    """As many again as the step had, but in more time than from the last step's end to this one's."""
+    pacer = Pacer(patience=2.0)
+    step(pacer, FLEX, ended_s=0.01)
+    pacer.arrive(FLEX)
+    step(pacer, FLEX, began_s=0.0215, ended_s=0.0315)
+    assert pacer.wait_s(0.0315) == pytest.approx(0.01), "half of twice a step"
 
 
 def test_steps_after_which_nobody_is_waited_for_say_nothing_of_such_waits() -> None:
@@ -112,7 +121,7 @@ def test_trust_comes_back_beside_one_who_always_has_more_waiting() -> None:
         step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.0625)
     step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.0625)
     assert pacer.wait_s(0.0625) == 0.00390625, "a sixteenth"
-    for _ in range(20):
+    for _ in range(32):
         pacer.arrive(OTHER)
         step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.0625)
     assert pacer.wait_s(0.0625) == 0.0625
