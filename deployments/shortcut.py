@@ -2,10 +2,12 @@
 
 For each request that code parses headers, draws an id, and makes a context and some wrappers: a third of what
 a gateway spends on a cached answer. What counts is done here by the same means: a request takes one of the
-replica's places, by which Serve drains, scales and limits it, and is in Serve's metrics.
+replica's places (``max_ongoing_requests``), is in the count by which Serve drains and scales, and in Serve's metrics.
+It has no span and no request context of Serve's, and neither its queue's bound nor its timeout.
 """
 
 import asyncio
+import logging
 import time
 from typing import Any, Protocol
 
@@ -14,12 +16,14 @@ from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THR
 from ray.serve._private.replica import Replica
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+logger = logging.getLogger("ray.serve.embedgate")
+
 
 class Shortcut(Protocol):
     """A way to the application."""
 
     def is_open(self) -> bool:
-        """Whether a request may take it now; what Serve would let wait must wait there."""
+        """Whether requests may take it."""
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         """Serve one request in the caller's task, with ``x-request-id`` on its answer."""
@@ -37,10 +41,10 @@ class PastServe:
         self._application = replica._user_callable_wrapper._callable
         self._places = replica._semaphore
         self._metrics = replica._metrics_manager
-        self._kind = RequestMetadata(
+        self._metadata = RequestMetadata(
             request_id="",
             internal_request_id="",
-            route=replica._route_prefix,
+            route="/",
             app_name=replica._deployment_id.app_name,
             is_streaming=True,
             _request_protocol=RequestProtocol.HTTP,
@@ -49,11 +53,11 @@ class PastServe:
         )
 
     def is_open(self) -> bool:
-        """Whether the replica has a place."""
-        return not self._places.locked()
+        """Whether the application is at the root, where its paths are what the server was asked for."""
+        return bool(self._replica._route_prefix == "/")
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
-        """Serve one request; see :class:`Shortcut`."""
+        """Serve one request, when the replica has a place for it; see :class:`Shortcut`."""
         began_s = time.perf_counter()
         status: str | None = None
         failure: BaseException | None = None
@@ -66,17 +70,23 @@ class PastServe:
             await send(message)
 
         await self._places.acquire()
-        self._metrics.inc_num_ongoing_requests(self._kind)
         try:
-            await self._application(scope, receive, send_with_id)
-        except (Exception, asyncio.CancelledError) as error:
-            failure = error
-            raise
+            self._metrics.inc_num_ongoing_requests(self._metadata)
+            try:
+                await self._application(scope, receive, send_with_id)
+            except asyncio.CancelledError as error:
+                failure = error
+                raise
+            except Exception as error:
+                failure = error
+                logger.exception("request %s failed outside of its envelope", request_id)
+                raise
+            finally:
+                self._metrics.dec_num_ongoing_requests(self._metadata)
         finally:
-            self._metrics.dec_num_ongoing_requests(self._kind)
             self._places.release()
             took_ms = (time.perf_counter() - began_s) * 1000
-            self._replica._record_errors_and_metrics(failure, status, took_ms, self._kind)
+            self._replica._record_errors_and_metrics(failure, status, took_ms, self._metadata)
 
 
 def shortcut_through(app: ASGIApp) -> Shortcut | None:
@@ -86,6 +96,6 @@ def shortcut_through(app: ASGIApp) -> Shortcut | None:
         app: what Serve gives to the layers around its ingress, once the replica is ready to serve.
     """
     replica = getattr(getattr(app, "_app", None), "__self__", None)
-    if RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD or not isinstance(replica, Replica) or replica._route_prefix != "/":
+    if RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD or not isinstance(replica, Replica):
         return None
     return PastServe(replica)

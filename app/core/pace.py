@@ -5,10 +5,10 @@ Where engines and gateways share cores, an engine that begins with the first of 
 from the gateway that is about to bring the others, and computes many small steps, each with its
 fixed cost. So after a step it waits for as many items as that step had of those who have nothing more
 waiting: for a share of what long steps took, a tenth of a second at most, and for less where such waits
-were in vain lately. (Those who return are all there sooner after a step's end than that was after the end of
-the step before; those who come at random take about as long.) An engine that was idle for longer begins at
-once, and so does one that has something to do for anybody who was not part of that step, or who is more
-urgent than all that it waits for.
+were in vain lately. (A wait was worth it if all were back in less than a cycle, from the end of the step before
+to the end of this one: those who come at random take about as long to be as many again.) An engine that was
+idle for longer begins at once, and so does one that has something to do for anybody who was not part of that
+step, or who is more urgent than all that it waits for.
 
 Where a project that has much waiting shares a step with one that has all that it asked for in it, that
 wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
@@ -111,7 +111,8 @@ class Pacer:
         """It is done."""
         self._is_put_off = bool(self._company) and not self._others_wait
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
-        self._cycle_s, self._ended_s = ended_s - self._ended_s, ended_s
+        self._cycle_s = ended_s - began_s + min(began_s - self._ended_s, _LONGEST_S)
+        self._ended_s = ended_s
         self._until_s = ended_s + self._trust * min(_LONGEST_S, self._patience * self._long_step_s)
 
 

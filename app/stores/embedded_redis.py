@@ -101,11 +101,18 @@ class EmbeddedRedis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
-            env=os.environ | ({"LD_PRELOAD": str(self._allocator)} if self._allocator else {}),
+            env=self._environment(),
             process_group=0,  # out of Ctrl-C's reach; a session of its own would be scheduled apart from the service
         )
         self._started.set()
         self._process.wait()
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, and the allocator behind what is preloaded already."""
+        if self._allocator is None:
+            return dict(os.environ)
+        preloaded = [*filter(None, [os.environ.get("LD_PRELOAD")]), str(self._allocator)]
+        return {**os.environ, "LD_PRELOAD": ":".join(preloaded)}
 
     def _answers(self) -> bool:
         """Whether our own process answers; a predecessor may still do so while it shuts down."""

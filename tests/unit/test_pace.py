@@ -107,6 +107,15 @@ def test_who_comes_no_sooner_than_at_random_is_not_worth_a_wait() -> None:
     assert pacer.wait_s(0.0315) == pytest.approx(0.01), "half of twice a step"
 
 
+def test_a_long_rest_before_a_step_makes_nobody_quick() -> None:
+    pacer = Pacer(patience=2.0)
+    step(pacer, FLEX, ended_s=0.01)
+    step(pacer, FLEX, began_s=60.0, ended_s=60.01)
+    pacer.arrive(FLEX)
+    step(pacer, FLEX, began_s=60.2, ended_s=60.21)
+    assert pacer.wait_s(60.21) == pytest.approx(0.005), "a quarter of twice a step"
+
+
 def test_steps_after_which_nobody_is_waited_for_say_nothing_of_such_waits() -> None:
     pacer = after_a_step()
     for _ in range(20):
