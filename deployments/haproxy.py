@@ -1,9 +1,10 @@
-"""HAProxy as Ray Serve starts it, with two things set right in the configuration that Ray writes.
+"""HAProxy as Ray Serve starts it, with three things set right in the configuration that Ray writes.
 
-Ray's template opens statistics and metrics on all addresses, and answers by itself in plain text
-when no gateway can. (What is no HTTP at all is refused by HAProxy's parser, in words that cannot be
-changed.) ``RAY_SERVE_HAPROXY_BINARY_PATH`` points Ray here: this program rewrites the
-file, then becomes HAProxy. Standard library only: it runs at every reload.
+Ray's template opens statistics and metrics on all addresses, answers by itself in plain text when no
+gateway can, and hands requests meanwhile to Ray's own proxy, which fails in plain text as well. (What is
+no HTTP at all is refused by HAProxy's parser, in words that cannot be changed.)
+``RAY_SERVE_HAPROXY_BINARY_PATH`` points Ray here: this program rewrites the file, then becomes HAProxy.
+Standard library only: it runs at every reload.
 """
 
 import json
@@ -18,6 +19,7 @@ _OPEN_BIND = re.compile(r"^(\s*bind\s+)\*?:(\d+)", re.MULTILINE)
 _LOCAL_FRONTEND = re.compile(rf"^\s*bind {re.escape(_LOOPBACK)}:\d+", re.MULTILINE)
 _OWN_ERRORFILES = re.compile(r"^\s*errorfile 50[234] .*\n", re.MULTILINE)
 _NO_APPLICATION = re.compile(r"(backend default_backend\n)\s*http-request return status 404 .*\n")
+_APPLICATION = re.compile(r"^(backend (?!default_backend$).*\n)", re.MULTILINE)
 _BALANCE = re.compile(r"^(\s*balance .*\n)", re.MULTILINE)
 
 _ERRORS: Mapping[int, tuple[str, str, str]] = {
@@ -27,6 +29,9 @@ _ERRORS: Mapping[int, tuple[str, str, str]] = {
     504: ("timeout_error", "timeout", "The gateway did not answer in time; try again."),
 }
 
+_FAILED_IN_PLAIN_TEXT = "if { status 500:599 } { res.hdr(content-type) -m beg text/plain }"
+"""Never a gateway's answer: those are envelopes."""
+
 
 def rewrite(config: str) -> str:
     """The configuration with loopback binds (where the serving port has one) and the error envelope."""
@@ -35,7 +40,9 @@ def rewrite(config: str) -> str:
     config = _OWN_ERRORFILES.sub("", config)
     config = _NO_APPLICATION.sub(lambda m: m[1] + "    " + _reply("http-request return", 503) + "\n", config)
     answers = "".join(f"    {_reply('http-error', status)}\n" for status in _ERRORS)
-    return _BALANCE.sub(lambda m: m[1] + answers, config, count=1)
+    config = _BALANCE.sub(lambda m: m[1] + answers, config, count=1)
+    answer = f"    {_reply('http-response return', 503)} {_FAILED_IN_PLAIN_TEXT}\n"
+    return _APPLICATION.sub(lambda m: m[1] + answer, config)
 
 
 def _reply(directive: str, status: int) -> str:

@@ -162,6 +162,9 @@ def environment_of(home: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
         # A line for each request, read by Python: a twentieth of what a request costs. The gateways count instead.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Serve looks after itself ten times a second, in each of its processes: a tenth of a core while nobody asks.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "500",
         # On one machine nobody else sends traffic here, so there is nothing to wait for.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # Ray's name for "use the loopback address"; without it every Ray port is open to the network.
