@@ -1,7 +1,7 @@
 """HAProxy as Ray Serve starts it, with three things set right in the configuration that Ray writes.
 
 Ray's template opens statistics and metrics on all addresses, answers by itself in plain text when no
-gateway can, and hands requests meanwhile to Ray's own proxy, which fails in plain text as well. (What is
+gateway can, and hands requests meanwhile to Ray's own proxy, which refuses in plain text as well. (What is
 no HTTP at all is refused by HAProxy's parser, in words that cannot be changed.)
 ``RAY_SERVE_HAPROXY_BINARY_PATH`` points Ray here: this program rewrites the file, then becomes HAProxy.
 Standard library only: it runs at every reload.
@@ -19,7 +19,8 @@ _OPEN_BIND = re.compile(r"^(\s*bind\s+)\*?:(\d+)", re.MULTILINE)
 _LOCAL_FRONTEND = re.compile(rf"^\s*bind {re.escape(_LOOPBACK)}:\d+", re.MULTILINE)
 _OWN_ERRORFILES = re.compile(r"^\s*errorfile 50[234] .*\n", re.MULTILINE)
 _NO_APPLICATION = re.compile(r"(backend default_backend\n)\s*http-request return status 404 .*\n")
-_APPLICATION = re.compile(r"^(backend (?!default_backend$).*\n)", re.MULTILINE)
+_APPLICATION = re.compile(r"^(backend (?!default_backend$).*\n)(?:[ #\t].*\n)*", re.MULTILINE)
+_RAYS_PROXY = re.compile(r"^\s*server (\S+) .*\bbackup$", re.MULTILINE)
 _BALANCE = re.compile(r"^(\s*balance .*\n)", re.MULTILINE)
 
 _ERRORS: Mapping[int, tuple[str, str, str]] = {
@@ -29,8 +30,7 @@ _ERRORS: Mapping[int, tuple[str, str, str]] = {
     504: ("timeout_error", "timeout", "The gateway did not answer in time; try again."),
 }
 
-_FAILED_IN_PLAIN_TEXT = "if { status 500:599 } { res.hdr(content-type) -m beg text/plain }"
-"""Never a gateway's answer: those are envelopes."""
+_IS_NO_ENVELOPE = "!{ res.hdr(content-type) -m beg application/json }"
 
 
 def rewrite(config: str) -> str:
@@ -41,8 +41,15 @@ def rewrite(config: str) -> str:
     config = _NO_APPLICATION.sub(lambda m: m[1] + "    " + _reply("http-request return", 503) + "\n", config)
     answers = "".join(f"    {_reply('http-error', status)}\n" for status in _ERRORS)
     config = _BALANCE.sub(lambda m: m[1] + answers, config, count=1)
-    answer = f"    {_reply('http-response return', 503)} {_FAILED_IN_PLAIN_TEXT}\n"
-    return _APPLICATION.sub(lambda m: m[1] + answer, config)
+    return _APPLICATION.sub(lambda m: m[1] + _mends(m[0]) + m[0].removeprefix(m[1]), config)
+
+
+def _mends(backend: str) -> str:
+    """Rules for what is no envelope: what Ray's proxy refuses, and what a gateway's server fails by itself."""
+    conditions = {500: f"if {{ status 500:599 }} {_IS_NO_ENVELOPE}"}
+    if proxy := _RAYS_PROXY.search(backend):
+        conditions = {503: f"if {{ srv_name -m str {proxy[1]} }} {{ status 400:599 }} {_IS_NO_ENVELOPE}", **conditions}
+    return "".join(f"    {_reply('http-response return', status)} {when}\n" for status, when in conditions.items())
 
 
 def _reply(directive: str, status: int) -> str:

@@ -82,8 +82,8 @@ class Envelope:
         metrics.count(names.REQUESTS, route=record.route, tier=tier, status=str(status))
         if record.stages_ms:
             for stage, duration_ms in record.stages_ms.items():
-                metrics.observe(names.STAGE_MS, duration_ms, stage=stage, tier=tier)
-            metrics.observe(names.STAGE_MS, total_ms, stage="total", tier=tier)
+                metrics.count(names.STAGE_MS, duration_ms, stage=stage, tier=tier)
+            metrics.observe(names.REQUEST_MS, total_ms, tier=tier)
         if record.route == "embeddings":
             self._services.activity.note(
                 Outcome(

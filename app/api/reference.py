@@ -35,7 +35,7 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Ray's exporter puts `ray_` in front of each name, and adds `_total` to counters. No label has unbounded",
-        "values. A histogram is its series (`_bucket` with `le`, `_sum`, `_count`), whose declared type is a gauge's.",
+        "values.",
         "",
         "| name | kind | labels | what |",
         "|---|---|---|---|",

@@ -33,6 +33,7 @@ class Metric:
 
 
 REQUESTS = "embedgate_requests"
+REQUEST_MS = "embedgate_request_ms"
 STAGE_MS = "embedgate_stage_ms"
 TOKENS = "embedgate_tokens"
 CACHE_ITEMS = "embedgate_cache_items"
@@ -62,11 +63,12 @@ WEBHOOKS = "embedgate_webhooks"
 LOOP_LAG_MS = "embedgate_loop_lag_ms"
 TASKS = "embedgate_tasks"
 
-STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize", "total")
+STAGES = ("authenticate", "parse", "tokenize", "admit", "embed", "settle", "serialize")
 
 METRICS = (
     Metric(REQUESTS, Kind.COUNTER, "HTTP requests answered", ("route", "tier", "status")),
-    Metric(STAGE_MS, Kind.HISTOGRAM, "Time an embedding request spent in each stage", ("stage", "tier"), _MS),
+    Metric(REQUEST_MS, Kind.HISTOGRAM, "Time from an embedding request to its answer", ("tier",), _MS),
+    Metric(STAGE_MS, Kind.COUNTER, "Time that embedding requests spent in each stage, in all", ("stage", "tier")),
     Metric(
         TOKENS,
         Kind.COUNTER,

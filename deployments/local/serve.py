@@ -162,7 +162,7 @@ def environment_of(home: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
         # A line for each request, read by Python: a twentieth of what a request costs. The gateways count instead.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # Serve looks after itself ten times a second, in each of its processes: a tenth of a core while nobody asks.
+        # Ten times a second each, by default, in the controller and in every replica: a tenth of a core at rest.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "500",
         # On one machine nobody else sends traffic here, so there is nothing to wait for.

@@ -53,6 +53,30 @@ def test_metrics_come_out_of_rays_exporter(stack: Stack) -> None:
         assert all(f'{label}="' in line for label in metric.labels), line
 
 
+def test_a_request_is_counted_once_and_never_again(stack: Stack) -> None:
+    """Ray's agent adds up what it is told; told a total again, it would count forever."""
+
+    def counted() -> tuple[float, ...]:
+        time.sleep(11)  # Ray exports every ten seconds
+        rows = httpx.get(f"http://127.0.0.1:{stack.metrics_port}/metrics").text.splitlines()
+        found = []
+        for name in ("request_ms_count", "requests_total", 'stage_ms_total{stage="embed"'):
+            family, _, label = f"ray_embedgate_{name}".partition("{")
+            mine = [r for r in rows if r.startswith(f"{family}{{") and 'tier="flex"' in r and label in r]
+            found.append(sum(float(row.rpartition(" ")[2]) for row in mine))
+        return tuple(found)
+
+    before, again = counted(), counted()
+    while before != again:
+        before, again = again, counted()
+    for n in range(5):
+        assert embed(stack, input=f"counted {n}", service_tier="flex").status_code == 200
+    after, later = counted(), counted()
+    assert [x - y for x, y in zip(later, before, strict=True)][:2] == [5, 5]
+    assert later[2] > before[2]
+    assert counted() == later, after
+
+
 def test_one_line_a_request_without_keys_or_inputs(stack: Stack) -> None:
     response = embed(stack, input=["private words", "private words"], user="log-check", service_tier="flex")
     assert response.headers["x-request-id"] == "log-check"

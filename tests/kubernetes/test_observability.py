@@ -79,7 +79,7 @@ def test_recorded_names_are_those_that_alerts_use() -> None:
     "expression",
     [
         "rate(ray_embedgate_request_total[5m])",
-        'ray_embedgate_stage_ms_bucket{teir="flex"}',
+        'ray_embedgate_request_ms_bucket{teir="flex"}',
         "sum by (replica) (ray_embedgate_tasks)",
     ],
 )
