@@ -24,6 +24,8 @@ SETTLING_S = 300
 
 REMEMBER_S = 120
 
+_EXPORT_S = 11
+
 GROWTH = 0.03
 SMALL_BYTES = 2_000_000
 """Growth that counts as none, for processes of a few megabytes."""
@@ -70,15 +72,14 @@ def soak(folder: Path, *, minutes: int, say: Console) -> dict[str, object]:
     try:
         target = target_of(stack, "soak")
         start(target, "warm-up", 8, 0, 3).result()
-        time.sleep(3)
-        tasks_before = gauge(stack, "embedgate_tasks")
+        tasks_before = settled(stack, "embedgate_tasks")
         memories = drive(stack, target, SETTLING_S + minutes * 60)
         time.sleep(10)
         left = {
             "held nano-USD": held(stack),
             "items queued": gauge(stack, "embedgate_queue_items"),
             "tokens under way": gauge(stack, "embedgate_dispatch_tokens"),
-            "tasks more than before": max(0.0, gauge(stack, "embedgate_tasks") - tasks_before),
+            "tasks more than before": max(0.0, settled(stack, "embedgate_tasks") - tasks_before),
         }
         statuses: dict[str, int] = {}
         for line in stack.request_lines():
@@ -147,6 +148,15 @@ def gauge(stack: Stack, name: str) -> float:
     """Sum over all that export it."""
     text = httpx.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=10).text
     return sum(float(found[1]) for found in re.finditer(rf"(?m)^ray_{name}(?:{{.*}})? (\S+)$", text))
+
+
+def settled(stack: Stack, name: str) -> float:
+    """A gauge, once two of Ray's exports agree: a process is seen ten seconds after its start."""
+    before, now = -1.0, gauge(stack, name)
+    while before != now:
+        time.sleep(_EXPORT_S)
+        before, now = now, gauge(stack, name)
+    return now
 
 
 def held(stack: Stack) -> float:
