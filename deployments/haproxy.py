@@ -19,7 +19,7 @@ _OPEN_BIND = re.compile(r"^(\s*bind\s+)\*?:(\d+)", re.MULTILINE)
 _LOCAL_FRONTEND = re.compile(rf"^\s*bind {re.escape(_LOOPBACK)}:\d+", re.MULTILINE)
 _OWN_ERRORFILES = re.compile(r"^\s*errorfile 50[234] .*\n", re.MULTILINE)
 _NO_APPLICATION = re.compile(r"(backend default_backend\n)\s*http-request return status 404 .*\n")
-_APPLICATION = re.compile(r"^(backend (?!default_backend$).*\n)(?:[ #\t].*\n)*", re.MULTILINE)
+_APPLICATION = re.compile(r"^(backend (?!default_backend$).*\n)((?:[ #\t].*\n)*)", re.MULTILINE)
 _RAYS_PROXY = re.compile(r"^\s*server (\S+) .*\bbackup$", re.MULTILINE)
 _BALANCE = re.compile(r"^(\s*balance .*\n)", re.MULTILINE)
 
@@ -41,15 +41,16 @@ def rewrite(config: str) -> str:
     config = _NO_APPLICATION.sub(lambda m: m[1] + "    " + _reply("http-request return", 503) + "\n", config)
     answers = "".join(f"    {_reply('http-error', status)}\n" for status in _ERRORS)
     config = _BALANCE.sub(lambda m: m[1] + answers, config, count=1)
-    return _APPLICATION.sub(lambda m: m[1] + _mends(m[0]) + m[0].removeprefix(m[1]), config)
+    return _APPLICATION.sub(lambda m: m[1] + _mends(m[2]) + m[2], config)
 
 
 def _mends(backend: str) -> str:
     """Rules for what is no envelope: what Ray's proxy refuses, and what a gateway's server fails by itself."""
-    conditions = {500: f"if {{ status 500:599 }} {_IS_NO_ENVELOPE}"}
+    rules = ""
     if proxy := _RAYS_PROXY.search(backend):
-        conditions = {503: f"if {{ srv_name -m str {proxy[1]} }} {{ status 400:599 }} {_IS_NO_ENVELOPE}", **conditions}
-    return "".join(f"    {_reply('http-response return', status)} {when}\n" for status, when in conditions.items())
+        condition = f"{{ srv_name -m str {proxy[1]} }} {{ status 400:599 }}"
+        rules += f"    {_reply('http-response return', 503)} if {condition} {_IS_NO_ENVELOPE}\n"
+    return rules + f"    {_reply('http-response return', 500)} if {{ status 500:599 }} {_IS_NO_ENVELOPE}\n"
 
 
 def _reply(directive: str, status: int) -> str:
