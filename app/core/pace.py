@@ -3,12 +3,17 @@
 Callers that wait for an answer before they ask again return together, a little after their step.
 Where engines and gateways share cores, an engine that begins with the first of them takes a core
 from the gateway that is about to bring the others, and computes many small steps, each with its
-fixed cost. So after a step it waits for as many items as that step had of those who have nothing more
-waiting: for a share of what long steps took, a tenth of a second at most, and for less where such waits
-were in vain lately. (A wait was worth it if all were back in less than a cycle, from the end of the step before
-to the end of this one: those who come at random take about as long to be as many again.) An engine that was
-idle for longer begins at once, and so does one that has something to do for anybody who was not part of that
-step, or who is more urgent than all that it waits for.
+fixed cost. So a step is put off for as many items as the last one had of those who had nothing more
+waiting: from when the first of them is back (or at once, when others of theirs wait already), for a share of
+what long steps took, a tenth of a second at most. An engine that was idle for longer begins at once, and so does one
+that has something to do for anybody who was not part of the last step, or who is more urgent than all whom it
+waits for.
+
+Whether such a wait is worth it is seen in the step that follows: callers that move together are all in it, and
+next to none of them comes while it is computed; those who come at random come then as ever. Trust grows with the
+first and is lost with the second, and is the share of the longest wait that a step is put off. Half a crowd
+that comes while the other half is computed looks like chance, though, for as long as neither is waited for: so when
+trust is gone, a trial now and then waits in full.
 
 Where a project that has much waiting shares a step with one that has all that it asked for in it, that
 wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
@@ -26,16 +31,29 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from app.core.tiers import Flow
 
 _LOSS = 0.5
-_GAIN = 0.03
-"""Additive increase, multiplicative decrease: where callers come at random, waiting is given up soon and regained
-slowly, for chance brings a few back in time now and then."""
+_GAIN, _GAIN_AT_MOST = 0.015, 0.12
+"""Of trust: a share of it is lost, or as much gained for each that came back. Chance brings a few back in time now and
+then, but not many."""
 
-_LEAST = 1 / 16
-"""Never quite: an engine that has always something else to do could not find out that callers return again."""
+_LEAST = 0.1
+"""Of trust: below, a step is put off in trials only."""
+
+_TRIAL_TRUST = 0.5
+"""After a trial that showed a crowd, at least."""
+
+_TRIALS_APART = 16, 512
+"""Steps from one trial to the next: twice as many after each that showed none, up to the second."""
+
+_QUIET = 1 / 8
+"""Of a step's items: as many at most come while it is computed, if those who were waited for move together."""
 
 _LONGEST_S = 0.1
 """A wait, at most: callers come back in the time that their gateways need, however long their step was, and
 those who left do not come back."""
+
+_MOST, _SILENCE = 3 / 4, 1 / 4
+"""Of those who are waited for, and of the longest wait: when most are back and nobody came for so long, the others
+left."""
 
 _FADES = 0.9
 """Of a long step's duration with each that follows, for the bound of a wait."""
@@ -52,68 +70,132 @@ class Pacer:
 
     def __init__(self, *, patience: float) -> None:
         self._patience = patience
-        self._trust = 1.0
-        self._until_s = 0.0
-        self._long_step_s = 0.0
-        self._ended_s = self._cycle_s = 0.0
+        self._trust = Trust()
+        self._long_step_s = self._ended_s = self._last_came_s = 0.0
         self._crowd: Set[Flow] = frozenset()
+        self._spent: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
-        self._is_put_off = False
-        self._others_wait = False
+        self._items = self._awaited = self._returned = self._returned_before = self._came_meanwhile = 0
+        self._is_running = self._something_waits = self._others_wait = self._is_judged = False
+        self._put_off_at_s: float | None = None
 
     def gathering(self, now_s: float) -> tuple[Mapping[Flow, int], float]:
         """How many items of each flow the next step waits for, and for how many seconds yet; none while one runs."""
-        left_s = self.wait_s(now_s)
+        left_s = 0.0 if self._is_running else self.wait_s(now_s)
         return (self._company, left_s) if left_s else ({}, 0.0)
 
     def wait_s(self, now_s: float) -> float:
         """Seconds to wait for more items; 0.0 means begin now."""
-        if not self._company or self._others_wait:
+        share = self._trust.share
+        if not self._company or self._others_wait or not share:
             return 0.0
-        return max(0.0, self._until_s - now_s)
+        if self._put_off_at_s is None:
+            return max(0.0, self._ended_s + self._longest_s - now_s)
+        until_s = self._put_off_at_s + share * self._longest_s
+        if self._returned >= _MOST * self._awaited:
+            until_s = min(until_s, self._last_came_s + _SILENCE * self._longest_s)
+        return max(0.0, until_s - now_s)
 
-    def arrive(self, flow: Flow) -> None:
+    def arrive(self, flow: Flow, now_s: float) -> None:
         """An item came, whether a step is under way or not."""
         if flow not in self._crowd:
             self._others_wait = True
-            return
-        if flow in self._company:
+        elif self._is_running:
+            self._came_meanwhile += flow in self._spent
+        elif flow in self._company:
+            self._returned += 1
+            self._last_came_s = now_s
             self._company[flow] -= 1
             if not self._company[flow]:
                 del self._company[flow]
         if self._company and all(other[0].rank > flow[0].rank for other in self._company):
             self._others_wait = True
+        if not self._something_waits:
+            self._something_waits = True
+            if not self._is_running and now_s - self._ended_s < self._longest_s:
+                self._put_off(now_s)
 
-    def begin_step(
-        self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int], now_s: float
-    ) -> None:
+    def begin_step(self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int]) -> None:
         """A step begins.
 
         Args:
             step: the flow of each of its items.
             waits: whether a flow has more waiting: nobody needs to wait for its return.
             waiting: how many flows have, by rank of their tier.
-            now_s: when it begins.
         """
-        if self._is_put_off and not self._company and now_s - self._ended_s <= self._cycle_s:
-            self._trust = min(1.0, self._trust + _GAIN)
-        elif self._is_put_off and not self._others_wait:
-            self._trust = max(_LEAST, self._trust * _LOSS)
+        self._is_judged = self._put_off_at_s is not None and not self._others_wait
+        self._returned_before, self._returned = self._returned, 0
+        self._put_off_at_s = None
         items = Counter(step)
-        self._crowd = items.keys()
         spent = {flow: count for flow, count in items.items() if not waits(flow)}
         urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
+        self._items, self._came_meanwhile = len(step), 0
+        self._crowd, self._spent = items.keys(), spent.keys()
         self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
+        self._something_waits = sum(waiting) > 0
         self._others_wait = sum(waiting) > len(items) - len(spent)
-        self._is_put_off, self._until_s = False, 0.0
+        self._is_running = True
 
     def end_step(self, *, began_s: float, ended_s: float) -> None:
         """It is done."""
-        self._is_put_off = bool(self._company) and not self._others_wait
+        if self._is_judged:
+            self._trust.judge(self._returned_before, are_quiet=self._came_meanwhile <= _QUIET * self._items)
+        self._is_judged = self._is_running = False
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
-        self._cycle_s = ended_s - began_s + min(began_s - self._ended_s, _LONGEST_S)
         self._ended_s = ended_s
-        self._until_s = ended_s + self._trust * min(_LONGEST_S, self._patience * self._long_step_s)
+        if self._something_waits:
+            self._put_off(ended_s)
+
+    @property
+    def _longest_s(self) -> float:
+        return min(_LONGEST_S, self._patience * self._long_step_s)
+
+    def _put_off(self, now_s: float) -> None:
+        if self._company and not self._others_wait:
+            self._put_off_at_s = now_s
+            self._awaited = self._returned + self._company.total()
+            self._trust.wait_begins()
+
+
+class Trust:
+    """That those who are waited for come back together. It begins in full."""
+
+    def __init__(self) -> None:
+        self._trust = 1.0
+        self._trials_apart = self._until_trial = _TRIALS_APART[0]
+        self._is_trial = False
+
+    @property
+    def share(self) -> float:
+        """Of the longest wait that a step may be put off."""
+        if self._is_trial:
+            return 1.0
+        return self._trust if self._trust >= _LEAST else 0.0
+
+    def wait_begins(self) -> None:
+        """There is somebody to wait for."""
+        if self._trust < _LEAST:
+            self._until_trial = max(0, self._until_trial - 1)
+            self._is_trial = not self._until_trial
+
+    def judge(self, returned: int, *, are_quiet: bool) -> None:
+        """What became of such a step.
+
+        Args:
+            returned: how many of those who were waited for came before it.
+            are_quiet: whether next to none of them came while it was computed.
+        """
+        if not self.share:
+            return
+        if returned and are_quiet:
+            gained = min(_GAIN_AT_MOST, _GAIN * returned)
+            self._trust = min(1.0, max(self._trust + gained, _TRIAL_TRUST if self._is_trial else 0.0))
+            self._trials_apart = _TRIALS_APART[0]
+        else:
+            self._trust *= _LOSS
+            if self._is_trial:
+                self._trials_apart = min(2 * self._trials_apart, _TRIALS_APART[1])
+        self._until_trial, self._is_trial = self._trials_apart, False
 
 
 class ActiveFlows:

@@ -119,7 +119,7 @@ class EngineLoop:
                 try:
                     if death is None:
                         self._queue.push(item)
-                        self._pacer.arrive(_flow(item))
+                        self._pacer.arrive(_flow(item), now_s)
                         self._active.note(_flow(item), now_s)
                         continue
                 except CapacityExceeded as error:
@@ -170,10 +170,14 @@ class EngineLoop:
             if not len(self._queue):
                 self._report_queue()  # the last ones may have been withdrawn
                 self._changed.wait()
-            elif (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
+            elif not self._is_step_full() and (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
                 self._changed.wait(wait_s)
             else:
                 return
+
+    def _is_step_full(self) -> bool:
+        bounds = self._bounds
+        return len(self._queue) >= bounds.max_step_items or self._queue.queued_tokens >= bounds.max_step_tokens
 
     def _take_step(self, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
         """What to compute, and what came too late."""
@@ -188,7 +192,7 @@ class EngineLoop:
         )
         if step:
             flows = [_flow(item) for item in step]
-            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects(), now_s=now_s)
+            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects())
         return step, expired
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:

@@ -92,7 +92,7 @@ class House:
         engine.received += TOKENS
         engine.unanswered += TOKENS
         engine.queue.push(QueuedItem(np.ones(TOKENS, np.int32), flow[0], self._now_s, 1e9, None, flow[1]))
-        engine.pacer.arrive(flow)
+        engine.pacer.arrive(flow, self._now_s)
         engine.active.note(flow, self._now_s)
         self._look(engine)
 
@@ -117,7 +117,7 @@ class House:
             now_s=self._now_s,
         )
         flows = [(item.tier, item.flow) for item in engine.step]
-        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects(), now_s=self._now_s)
+        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects())
         engine.began_s = self._now_s
         self._at(self._now_s + self._duration_s(engine.step), engine)
 

@@ -58,7 +58,7 @@ def test_a_shared_step_is_short_but_its_fixed_cost_is_a_third_of_it_at_most() ->
     assert bounds.max_tokens == pytest.approx(2 * FIXED_S / TOKEN_S, abs=1)
     assert slow.bounds(is_shared=True, tokens_per_s=400).max_tokens == 40, "five times 20 ms' worth, no more"
     assert bounds.light_tokens == 8
-    assert bounds.worthwhile_tokens == pytest.approx(FIXED_S / TOKEN_S, abs=1)
+    assert bounds.worthwhile_tokens == pytest.approx(FIXED_S / TOKEN_S / 2, abs=1)
     assert slow.bounds(is_shared=False, tokens_per_s=1400).max_tokens == 1400
 
 
