@@ -9,8 +9,8 @@ what long steps took, a tenth of a second at most. An engine that was idle for l
 that has something to do for anybody who was not part of the last step, or who is more urgent than all whom it
 waits for.
 
-Whether such a wait is worth it is seen in the step that follows: callers that move together are all in it, and
-next to none of them comes while it is computed; those who come at random come then as ever. Trust grows with the
+Whether such a wait was worth it is seen in the step that follows: of callers that move together most are in it,
+and next to none comes while it is computed; those who come at random come then as ever. Trust grows with the
 first and is lost with the second, and is the share of the longest wait that a step is put off. Half a crowd
 that comes while the other half is computed looks like chance, though, for as long as neither is waited for: so when
 trust is gone, a trial now and then waits in full.
@@ -27,13 +27,14 @@ Pure; time is an argument.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from app.core.tiers import Flow
 
 _LOSS = 0.5
 _GAIN, _GAIN_AT_MOST = 0.015, 0.12
-"""Of trust: a share of it is lost, or as much gained for each that came back. Chance brings a few back in time now and
-then, but not many."""
+"""Of trust: half of it is lost, or so much gained for each that came back, up to the second. Chance brings a few
+back in time now and then, but not many."""
 
 _LEAST = 0.1
 """Of trust: below, a step is put off in trials only."""
@@ -42,10 +43,12 @@ _TRIAL_TRUST = 0.5
 """After a trial that showed a crowd, at least."""
 
 _TRIALS_APART = 16, 512
-"""Steps from one trial to the next: twice as many after each that showed none, up to the second."""
+"""Steps after which there was somebody to wait for, from one trial to the next: twice as many after each that showed no
+crowd, up to the second."""
 
 _QUIET = 1 / 8
-"""Of a step's items: as many at most come while it is computed, if those who were waited for move together."""
+"""Of a step's items: as many at most, or as the step left out, come while it is computed, if those who were waited for
+move together."""
 
 _LONGEST_S = 0.1
 """A wait, at most: callers come back in the time that their gateways need, however long their step was, and
@@ -73,11 +76,13 @@ class Pacer:
         self._trust = Trust()
         self._long_step_s = self._ended_s = self._last_came_s = 0.0
         self._crowd: Set[Flow] = frozenset()
-        self._spent: Set[Flow] = frozenset()
+        self._awaited_flows: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
-        self._items = self._awaited = self._returned = self._returned_before = self._came_meanwhile = 0
-        self._is_running = self._something_waits = self._others_wait = self._is_judged = False
+        self._came_meanwhile: Counter[Flow] = Counter()
+        self._awaited = self._returned = 0
+        self._is_running = self._something_waits = self._others_wait = False
         self._put_off_at_s: float | None = None
+        self._verdict: Verdict | None = None
 
     def gathering(self, now_s: float) -> tuple[Mapping[Flow, int], float]:
         """How many items of each flow the next step waits for, and for how many seconds yet; none while one runs."""
@@ -85,7 +90,7 @@ class Pacer:
         return (self._company, left_s) if left_s else ({}, 0.0)
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds to wait for more items; 0.0 means begin now."""
+        """Seconds to wait for more items, or, while nothing waits, to be waited with; 0.0 means begin now."""
         share = self._trust.share
         if not self._company or self._others_wait or not share:
             return 0.0
@@ -101,50 +106,67 @@ class Pacer:
         if flow not in self._crowd:
             self._others_wait = True
         elif self._is_running:
-            self._came_meanwhile += flow in self._spent
+            self._came_meanwhile[flow] += 1
         elif flow in self._company:
             self._returned += 1
             self._last_came_s = now_s
             self._company[flow] -= 1
             if not self._company[flow]:
                 del self._company[flow]
-        if self._company and all(other[0].rank > flow[0].rank for other in self._company):
+        if self._only_less_urgent_are_missing(flow):
             self._others_wait = True
         if not self._something_waits:
             self._something_waits = True
             if not self._is_running and now_s - self._ended_s < self._longest_s:
                 self._put_off(now_s)
 
-    def begin_step(self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int]) -> None:
+    def begin_step(
+        self, step: Sequence[Flow], *, waits: Callable[[Flow], bool], waiting: Sequence[int], now_s: float
+    ) -> None:
         """A step begins.
 
         Args:
             step: the flow of each of its items.
             waits: whether a flow has more waiting: nobody needs to wait for its return.
             waiting: how many flows have, by rank of their tier.
+            now_s: when it begins.
         """
-        self._is_judged = self._put_off_at_s is not None and not self._others_wait
-        self._returned_before, self._returned = self._returned, 0
-        self._put_off_at_s = None
         items = Counter(step)
         spent = {flow: count for flow, count in items.items() if not waits(flow)}
+        self._verdict = self._verdict_on_wait(spent, now_s)
+        self._put_off_at_s, self._returned = None, 0
         urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
-        self._items, self._came_meanwhile = len(step), 0
-        self._crowd, self._spent = items.keys(), spent.keys()
+        self._crowd = items.keys()
         self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
+        self._awaited_flows = frozenset(self._company)
+        self._came_meanwhile.clear()
         self._something_waits = sum(waiting) > 0
         self._others_wait = sum(waiting) > len(items) - len(spent)
         self._is_running = True
 
     def end_step(self, *, began_s: float, ended_s: float) -> None:
-        """It is done."""
-        if self._is_judged:
-            self._trust.judge(self._returned_before, are_quiet=self._came_meanwhile <= _QUIET * self._items)
-        self._is_judged = self._is_running = False
+        """It is done. Of a step that failed, and was computed item by item, nothing is learned."""
+        if not self._is_running:
+            return
+        self._is_running = False
+        if (verdict := self._verdict) is not None:
+            came = sum(self._came_meanwhile[flow] for flow in verdict.flows)
+            self._trust.judge(verdict.returned, are_together=came <= verdict.few)
+        self._came_meanwhile.clear()
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
         self._ended_s = ended_s
         if self._something_waits:
             self._put_off(ended_s)
+
+    def fail_step(self) -> None:
+        """It failed: nobody is waited for."""
+        self._is_running = False
+        self._company.clear()
+        self._came_meanwhile.clear()
+
+    def nothing_waits(self) -> None:
+        """Those who waited were withdrawn, or came too late."""
+        self._something_waits, self._put_off_at_s = False, None
 
     @property
     def _longest_s(self) -> float:
@@ -155,6 +177,38 @@ class Pacer:
             self._put_off_at_s = now_s
             self._awaited = self._returned + self._company.total()
             self._trust.wait_begins()
+
+    def _only_less_urgent_are_missing(self, flow: Flow) -> bool:
+        missing = False
+        for other, count in self._company.items():
+            if count > self._came_meanwhile[other]:
+                if other[0].rank <= flow[0].rank:
+                    return False
+                missing = True
+        return missing
+
+    def _verdict_on_wait(self, spent: Mapping[Flow, int], now_s: float) -> "Verdict | None":
+        """None where nothing was put off, or the step begins before its time: for others, or because it is full."""
+        if self._put_off_at_s is None or self._others_wait or self.wait_s(now_s) > 0:
+            return None
+        flows = self._awaited_flows & spent.keys()
+        few = max(_QUIET * sum(spent[flow] for flow in flows), self._company.total())
+        return Verdict(flows, self._returned if self._returned >= _MOST * self._awaited else 0, few)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a wait brought, until the step that follows shows whether it was chance.
+
+    Attributes:
+        flows: that were waited for, and have nothing more waiting.
+        returned: how many of their items came, 0 where most did not.
+        few: as many may come while the step is computed, if they move together.
+    """
+
+    flows: Set[Flow]
+    returned: int
+    few: float
 
 
 class Trust:
@@ -178,16 +232,16 @@ class Trust:
             self._until_trial = max(0, self._until_trial - 1)
             self._is_trial = not self._until_trial
 
-    def judge(self, returned: int, *, are_quiet: bool) -> None:
-        """What became of such a step.
+    def judge(self, returned: int, *, are_together: bool) -> None:
+        """What became of a wait.
 
         Args:
-            returned: how many of those who were waited for came before it.
-            are_quiet: whether next to none of them came while it was computed.
+            returned: how many came in it; 0 where most did not.
+            are_together: whether next to none of them came while the step was computed that followed.
         """
         if not self.share:
             return
-        if returned and are_quiet:
+        if returned and are_together:
             gained = min(_GAIN_AT_MOST, _GAIN * returned)
             self._trust = min(1.0, max(self._trust + gained, _TRIAL_TRUST if self._is_trial else 0.0))
             self._trials_apart = _TRIALS_APART[0]

@@ -169,6 +169,7 @@ class EngineLoop:
         while not self._stopping:
             if not len(self._queue):
                 self._report_queue()  # the last ones may have been withdrawn
+                self._pacer.nothing_waits()
                 self._changed.wait()
             elif not self._is_step_full() and (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
                 self._changed.wait(wait_s)
@@ -192,7 +193,7 @@ class EngineLoop:
         )
         if step:
             flows = [_flow(item) for item in step]
-            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects())
+            self._pacer.begin_step(flows, waits=self._queue.waits, waiting=self._queue.projects(), now_s=now_s)
         return step, expired
 
     def _compute(self, step: Sequence[QueuedItem]) -> bool:
@@ -242,6 +243,8 @@ class EngineLoop:
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= _FAILURES_THAT_MEAN_DEATH:
                 fault = EngineFault.DEAD
+        with self._changed:
+            self._pacer.fail_step()
         self._metrics.count(names.ENGINE_FAILURES, model=self._model_id, fault=fault)
         logger.error("engine step of %d items failed (%s): %s", len(step), fault, error)
         return fault

@@ -48,7 +48,7 @@ class Engine:
     def step(self, *, clients_return: bool) -> None:
         items, self.waiting = self.waiting, []
         began_s = self.now_s
-        self.pacer.begin_step([CROWD] * len(items), waits=lambda _: False, waiting=[0] * 4)
+        self.pacer.begin_step([CROWD] * len(items), waits=lambda _: False, waiting=[0] * 4, now_s=began_s)
         self.now_s += STEP_S + ITEM_S * len(items)
         self.receive()
         self.pacer.end_step(began_s=began_s, ended_s=self.now_s)

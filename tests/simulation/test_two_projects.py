@@ -22,6 +22,7 @@ from app.core.tiers import Flow, Tier
 
 SMALL, LARGE = (Tier.DEFAULT, "small"), (Tier.DEFAULT, "large")
 TOKENS = 24
+MAX_ITEMS = 64
 SECONDS = 30.0
 
 
@@ -104,20 +105,20 @@ class House:
             self._end(engine)
         if not len(engine.queue):
             return
-        if wait_s := engine.pacer.wait_s(self._now_s):
+        if len(engine.queue) < MAX_ITEMS and (wait_s := engine.pacer.wait_s(self._now_s)):
             self._at(self._now_s + wait_s, engine)
             return
         asking = max(sum(engine.queue.projects()), engine.active.count(self._now_s))
         bounds = engine.sizer.bounds(is_shared=asking > 1, tokens_per_s=engine.meter.tokens_per_s)
         engine.step, _ = engine.queue.take(
-            max_items=64,
+            max_items=MAX_ITEMS,
             max_tokens=bounds.max_tokens,
             light_tokens=bounds.light_tokens,
             worthwhile_tokens=bounds.worthwhile_tokens,
             now_s=self._now_s,
         )
         flows = [(item.tier, item.flow) for item in engine.step]
-        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects())
+        engine.pacer.begin_step(flows, waits=engine.queue.waits, waiting=engine.queue.projects(), now_s=self._now_s)
         engine.began_s = self._now_s
         self._at(self._now_s + self._duration_s(engine.step), engine)
 

@@ -193,6 +193,22 @@ async def test_a_step_waits_for_the_company_of_the_last_one() -> None:
     recorder.loop.stop()
 
 
+async def test_a_full_step_waits_for_nobody() -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    engine.takes_s = 0.2
+    recorder.loop = make_loop(engine, patience=1.0)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    crowd = asyncio.create_task(recorder.embed(ids(1, 2, 3, 4), tier=Tier.DEFAULT, timeout_ms=5000))
+    await asyncio.sleep(0.1)
+    began_s = time.monotonic()
+    await asyncio.gather(crowd, recorder.embed(ids(5, 6, 7, 8), tier=Tier.DEFAULT, timeout_ms=5000))
+    assert [len(step) for step in engine.steps] == [4, 4]
+    assert time.monotonic() - began_s < 0.38, (
+        "what was left of the step, and its own; a tenth of a second less than a wait"
+    )
+    recorder.loop.stop()
+
+
 async def test_steps_are_short_while_several_projects_wait(house: tuple[FakeEngine, Recorder]) -> None:
     engine, recorder = with_another_loop(house, takes_s=0.05, max_step_items=16, max_shared_step_s=0.004)
     await recorder.embed(ids(*range(4)), tier=Tier.DEFAULT, timeout_ms=5000)  # 80 tokens a second

@@ -21,9 +21,9 @@ def step(
     began_s: float = 0.0,
     ended_s: float,
 ) -> None:
-    """Items of these flows are computed; ``waiting`` have more, and ``meanwhile`` come while it is."""
+    """Items of these flows are computed, ``waiting`` have more, and ``meanwhile`` come before the step ends."""
     by_rank = [sum(flow[0] is tier for flow in waiting) for tier in Tier]
-    pacer.begin_step(flows, waits=lambda flow: flow in waiting, waiting=by_rank)
+    pacer.begin_step(flows, waits=lambda flow: flow in waiting, waiting=by_rank, now_s=began_s)
     for flow in meanwhile:
         pacer.arrive(flow, began_s)
     pacer.end_step(began_s=began_s, ended_s=ended_s)
@@ -39,6 +39,7 @@ def after_a_step(*waiting: Flow, meanwhile: Collection[Flow] = ()) -> Pacer:
 def crowd_of_two_halves(pacer: Pacer, began_s: float, *, steps: int) -> float:
     """Eight come while the other eight are computed, again and again; when the last of these steps ended."""
     for _ in range(steps):
+        began_s += pacer.wait_s(began_s)
         step(pacer, *[FLEX] * 8, meanwhile=[FLEX] * 8, began_s=began_s, ended_s=began_s + 0.0625)
         began_s += 0.0625
     return began_s
@@ -90,7 +91,7 @@ def test_a_stranger_who_came_while_the_step_was_computed_is_not_put_off_either()
 
 def test_nothing_waits_while_a_step_is_computed() -> None:
     pacer = Pacer(patience=1.0)
-    pacer.begin_step([FLEX] * 8, waits=lambda _: False, waiting=NOBODY)
+    pacer.begin_step([FLEX] * 8, waits=lambda _: False, waiting=NOBODY, now_s=0.0)
     assert pacer.gathering(0.03125) == ({}, 0.0)
 
 
@@ -183,6 +184,73 @@ def test_trials_in_vain_grow_rarer() -> None:
     assert trials == [0, 1, 2, 3, 19, 51, 115]
 
 
+def test_a_trial_that_finds_no_crowd_is_not_forgotten_when_a_stranger_comes() -> None:
+    pacer = Pacer(patience=1.0)
+    ended_s = crowd_of_two_halves(pacer, 0.0, steps=20)
+    assert pacer.wait_s(ended_s) == 0.0625, "a trial"
+    pacer.arrive(OTHER, ended_s)
+    assert pacer.wait_s(ended_s) == 0.0
+    ended_s = crowd_of_two_halves(pacer, ended_s, steps=1)
+    assert pacer.wait_s(ended_s) == 0.0625
+
+
+def test_a_wait_for_most_of_whom_nobody_came_was_in_vain_however_quiet_the_next_step_is() -> None:
+    """A caller who asks for much and for little in turns."""
+    pacer = after_a_step()
+    pacer.arrive(FLEX, 0.0625)
+    step(pacer, FLEX, began_s=0.125, ended_s=0.1875, meanwhile=[FLEX])
+    assert pacer.wait_s(0.1875) == 0.03125
+
+
+def test_as_many_as_a_step_left_out_may_come_while_it_is_computed() -> None:
+    pacer = after_a_step()
+    for _ in range(6):
+        pacer.arrive(FLEX, 0.0625)
+    step(pacer, *[FLEX] * 6, began_s=0.078125, ended_s=0.140625, meanwhile=[FLEX] * 2)
+    assert pacer.wait_s(0.140625) == 0.0625, "full trust"
+
+
+def test_a_step_that_began_early_because_it_was_full_is_not_held_against_the_crowd() -> None:
+    pacer = after_a_step(meanwhile=[FLEX] * 8)
+    pacer.arrive(FLEX, 0.0625)
+    step(pacer, *[FLEX] * 9, meanwhile=[FLEX] * 7, began_s=0.0625, ended_s=0.125)
+    assert pacer.wait_s(0.125) == 0.0625, "full trust"
+
+
+def test_who_was_not_waited_for_says_nothing_of_those_who_were() -> None:
+    pacer = Pacer(patience=1.0)
+    step(pacer, FLEX, OTHER, waiting=[FLEX], ended_s=0.0625)
+    pacer.arrive(OTHER, 0.0625)
+    step(pacer, FLEX, OTHER, meanwhile=[FLEX] * 8, began_s=0.0625, ended_s=0.125)
+    assert pacer.wait_s(0.125) == 0.0625, "full trust"
+
+
+def test_who_is_more_urgent_and_came_while_the_step_was_computed_waits_for_nobody_less_urgent() -> None:
+    pacer = Pacer(patience=1.0)
+    step(pacer, URGENT, *[FLEX] * 8, meanwhile=[URGENT], ended_s=0.0625)
+    assert pacer.wait_s(0.0625) == 0.0
+
+
+def test_when_those_who_waited_are_withdrawn_the_next_one_begins_another_wait() -> None:
+    pacer = after_a_step(meanwhile=[FLEX])
+    pacer.nothing_waits()
+    pacer.arrive(FLEX, 3600.0)
+    assert pacer.wait_s(3600.0) == 0.0
+    step(pacer, FLEX, began_s=3600.0, ended_s=3600.0625, meanwhile=[FLEX])
+    assert pacer.wait_s(3600.0625) == 0.0625, "full trust"
+
+
+def test_after_a_step_that_failed_nobody_is_waited_for() -> None:
+    pacer = Pacer(patience=1.0)
+    step(pacer, *[FLEX] * 8, ended_s=0.0625)
+    pacer.begin_step([FLEX] * 8, waits=lambda _: False, waiting=NOBODY, now_s=0.0625)
+    pacer.fail_step()
+    pacer.arrive(FLEX, 0.078125)
+    assert pacer.wait_s(0.078125) == 0.0
+    pacer.end_step(began_s=0.0625, ended_s=0.125)
+    assert pacer.wait_s(0.125) == 0.0
+
+
 def test_who_is_more_urgent_waits_for_nobody_less_urgent() -> None:
     pacer = Pacer(patience=1.0)
     step(pacer, URGENT, FLEX, waiting=[URGENT], ended_s=0.0625)
@@ -202,9 +270,9 @@ def test_nobody_waits_longer_than_callers_take_to_return_however_long_the_step_w
 
 def test_waits_in_vain_grow_shorter_after_long_steps_too() -> None:
     pacer = Pacer(patience=2.0)
-    for began_s in range(4):
-        step(pacer, FLEX, FLEX, meanwhile=[FLEX], began_s=float(began_s), ended_s=began_s + 1.0)
-    assert pacer.wait_s(4.0) == pytest.approx(0.1 / 8)
+    for number in range(4):
+        step(pacer, FLEX, FLEX, meanwhile=[FLEX], began_s=1.5 * number, ended_s=1.5 * number + 1.0)
+    assert pacer.wait_s(5.5) == pytest.approx(0.1 / 8)
 
 
 def test_a_short_step_among_long_ones_is_waited_after_as_long_as_after_those() -> None:
@@ -215,11 +283,11 @@ def test_a_short_step_among_long_ones_is_waited_after_as_long_as_after_those() -
     assert pacer.gathering(0.0703125) == ({OTHER: 1}, pytest.approx(0.9 * 0.0625))
 
 
-def test_a_step_computed_item_by_item_is_judged_once() -> None:
+def test_what_follows_a_step_that_failed_ends_nothing() -> None:
     pacer = after_a_step(meanwhile=[FLEX])
     step(pacer, FLEX, FLEX, began_s=0.125, ended_s=0.1875, meanwhile=[FLEX])
     pacer.end_step(began_s=0.1875, ended_s=0.25)
-    assert pacer.wait_s(0.25) == 0.03125
+    assert pacer.gathering(0.1875) == ({FLEX: 2}, 0.03125), "of the one before"
 
 
 def test_without_patience_nobody_waits() -> None:

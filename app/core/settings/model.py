@@ -108,9 +108,10 @@ class EngineSettings(Knobs):
     ``max_shared_step_ms`` switches it off."""
     patience_thousandths: int = Field(default=0, ge=0, le=2000)
     """How long a step waits, at most, for those callers of the last one to ask again who have nothing waiting, from
-    when the first of them is back, in thousandths of what long steps took lately, and never over 100 ms. It waits for
-    as long as they are seen to return together. 2000 gives larger steps where CPU engines share
-    their cores with gateways, and small projects their share; leave it at 0 for GPUs. An idle engine never waits."""
+    when the first of them is back, in thousandths of what long steps took lately, and never over 100 ms. It goes on
+    for as long as they are seen to return together, but for a trial now and then. 2000 gives larger steps where CPU
+    engines share their cores with gateways, and small projects their share; leave it at 0 for GPUs. An idle engine
+    never waits."""
     niceness: int = Field(default=0, ge=0, le=19)
     """How far the engine's thread steps back behind all else on its cores. 10 lets gateway and store answer at
     once where CPU engines share their cores; leave it at 0 for GPUs, which the thread must keep fed."""
