@@ -6,14 +6,14 @@ from the gateway that is about to bring the others, and computes many small step
 fixed cost. So a step is put off for as many items as the last one had of those who had nothing more
 waiting: from when the first of them is back (or at once, when others of theirs wait already), for a share of
 what long steps took, a tenth of a second at most. An engine that was idle for longer begins at once, and so does one
-that has something to do for anybody who was not part of the last step, or who is more urgent than all whom it
-waits for.
+that has something to do for anybody who was not part of the last step, or who would wait for somebody less
+urgent, but for nobody of the same urgency who is still away.
 
 Whether such a wait was worth it is seen in the step that follows: of callers that move together most are in it,
 and next to none comes while it is computed; those who come at random come then as ever. Trust grows with the
-first and is lost with the second, and is the share of the longest wait that a step is put off. Half a crowd
-that comes while the other half is computed looks like chance, though, for as long as neither is waited for: so when
-trust is gone, a trial now and then waits in full.
+first, is lost with the second and with a wait in which most did not come, and is the share of the longest wait that a
+step is put off. Half a crowd that comes while the other half is computed looks like chance, though, for as long as
+neither is waited for: so when trust is gone, a trial now and then waits in full.
 
 Where a project that has much waiting shares a step with one that has all that it asked for in it, that
 wait is what gives the second one its share: it asks again a moment after the step, and would else wait for a
@@ -47,8 +47,8 @@ _TRIALS_APART = 16, 512
 crowd, up to the second."""
 
 _QUIET = 1 / 8
-"""Of a step's items: as many at most, or as the step left out, come while it is computed, if those who were waited for
-move together."""
+"""Of the items in a step of those who were waited for and have nothing more waiting: as many of theirs at most, or as
+the step left out, come while it is computed, if they move together."""
 
 _LONGEST_S = 0.1
 """A wait, at most: callers come back in the time that their gateways need, however long their step was, and
@@ -56,7 +56,7 @@ those who left do not come back."""
 
 _MOST, _SILENCE = 3 / 4, 1 / 4
 """Of those who are waited for, and of the longest wait: when most are back and nobody came for so long, the others
-left."""
+left. A wait in which fewer came was in vain."""
 
 _FADES = 0.9
 """Of a long step's duration with each that follows, for the bound of a wait."""
@@ -79,7 +79,7 @@ class Pacer:
         self._awaited_flows: Set[Flow] = frozenset()
         self._company: Counter[Flow] = Counter()
         self._came_meanwhile: Counter[Flow] = Counter()
-        self._awaited = self._returned = 0
+        self._awaited = 0
         self._is_running = self._something_waits = self._others_wait = False
         self._put_off_at_s: float | None = None
         self._verdict: Verdict | None = None
@@ -97,7 +97,7 @@ class Pacer:
         if self._put_off_at_s is None:
             return max(0.0, self._ended_s + self._longest_s - now_s)
         until_s = self._put_off_at_s + share * self._longest_s
-        if self._returned >= _MOST * self._awaited:
+        if self._returned() >= _MOST * self._awaited:
             until_s = min(until_s, self._last_came_s + _SILENCE * self._longest_s)
         return max(0.0, until_s - now_s)
 
@@ -108,12 +108,11 @@ class Pacer:
         elif self._is_running:
             self._came_meanwhile[flow] += 1
         elif flow in self._company:
-            self._returned += 1
             self._last_came_s = now_s
             self._company[flow] -= 1
             if not self._company[flow]:
                 del self._company[flow]
-        if self._only_less_urgent_are_missing(flow):
+        if self._would_wait_for_less_urgent_only(flow):
             self._others_wait = True
         if not self._something_waits:
             self._something_waits = True
@@ -134,11 +133,11 @@ class Pacer:
         items = Counter(step)
         spent = {flow: count for flow, count in items.items() if not waits(flow)}
         self._verdict = self._verdict_on_wait(spent, now_s)
-        self._put_off_at_s, self._returned = None, 0
+        self._put_off_at_s = None
         urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
         self._crowd = items.keys()
         self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
-        self._awaited_flows = frozenset(self._company)
+        self._awaited, self._awaited_flows = self._company.total(), frozenset(self._company)
         self._came_meanwhile.clear()
         self._something_waits = sum(waiting) > 0
         self._others_wait = sum(waiting) > len(items) - len(spent)
@@ -152,7 +151,6 @@ class Pacer:
         if (verdict := self._verdict) is not None:
             came = sum(self._came_meanwhile[flow] for flow in verdict.flows)
             self._trust.judge(verdict.returned, are_together=came <= verdict.few)
-        self._came_meanwhile.clear()
         self._long_step_s = max(ended_s - began_s, _FADES * self._long_step_s)
         self._ended_s = ended_s
         if self._something_waits:
@@ -162,11 +160,11 @@ class Pacer:
         """It failed: nobody is waited for."""
         self._is_running = False
         self._company.clear()
-        self._came_meanwhile.clear()
 
     def nothing_waits(self) -> None:
-        """Those who waited were withdrawn, or came too late."""
-        self._something_waits, self._put_off_at_s = False, None
+        """The queue is empty, be it that those who waited were withdrawn or came too late."""
+        self._something_waits = self._others_wait = False
+        self._put_off_at_s = None
 
     @property
     def _longest_s(self) -> float:
@@ -175,25 +173,31 @@ class Pacer:
     def _put_off(self, now_s: float) -> None:
         if self._company and not self._others_wait:
             self._put_off_at_s = now_s
-            self._awaited = self._returned + self._company.total()
             self._trust.wait_begins()
 
-    def _only_less_urgent_are_missing(self, flow: Flow) -> bool:
-        missing = False
-        for other, count in self._company.items():
-            if count > self._came_meanwhile[other]:
-                if other[0].rank <= flow[0].rank:
-                    return False
-                missing = True
-        return missing
+    def _would_wait_for_less_urgent_only(self, flow: Flow) -> bool:
+        """What came while the last step was computed counts as the return of its own."""
+        if all(other[0].rank <= flow[0].rank for other in self._company):
+            return False
+        return all(
+            count <= self._came_meanwhile[other]
+            for other, count in self._company.items()
+            if other[0].rank <= flow[0].rank
+        )
 
     def _verdict_on_wait(self, spent: Mapping[Flow, int], now_s: float) -> "Verdict | None":
-        """None where nothing was put off, or the step begins before its time: for others, or because it is full."""
+        """None where nothing was put off, the step begins before its time, for others or because it is full, or what
+        follows will not show anything, as all who came have more waiting."""
         if self._put_off_at_s is None or self._others_wait or self.wait_s(now_s) > 0:
             return None
-        flows = self._awaited_flows & spent.keys()
-        few = max(_QUIET * sum(spent[flow] for flow in flows), self._company.total())
-        return Verdict(flows, self._returned if self._returned >= _MOST * self._awaited else 0, few)
+        flows, returned = self._awaited_flows & spent.keys(), self._returned()
+        if returned < _MOST * self._awaited:
+            return Verdict(flows, 0, 0)
+        few = max(_QUIET * sum(spent[flow] for flow in flows), sum(self._company[flow] for flow in flows))
+        return Verdict(flows, returned, few) if flows else None
+
+    def _returned(self) -> int:
+        return self._awaited - self._company.total()
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,10 +225,46 @@ def test_who_was_not_waited_for_says_nothing_of_those_who_were() -> None:
     assert pacer.wait_s(0.125) == 0.0625, "full trust"
 
 
-def test_who_is_more_urgent_and_came_while_the_step_was_computed_waits_for_nobody_less_urgent() -> None:
+@pytest.mark.parametrize("meanwhile", [[URGENT], [URGENT, *[FLEX] * 8], [*[FLEX] * 8, URGENT]])
+def test_who_is_more_urgent_and_came_while_the_step_was_computed_waits_for_nobody_less_urgent(
+    meanwhile: Collection[Flow],
+) -> None:
     pacer = Pacer(patience=1.0)
-    step(pacer, URGENT, *[FLEX] * 8, meanwhile=[URGENT], ended_s=0.0625)
+    step(pacer, URGENT, *[FLEX] * 8, meanwhile=meanwhile, ended_s=0.0625)
     assert pacer.wait_s(0.0625) == 0.0
+
+
+def test_one_who_came_before_the_end_and_one_after_it_are_two() -> None:
+    pacer = Pacer(patience=1.0)
+    step(pacer, URGENT, URGENT, *[FLEX] * 8, meanwhile=[URGENT], ended_s=0.0625)
+    assert pacer.wait_s(0.0625) == 0.0625
+    pacer.arrive(URGENT, 0.0625)
+    assert pacer.wait_s(0.0625) == 0.0
+
+
+def test_those_who_all_have_more_waiting_show_nothing() -> None:
+    pacer = after_a_step(meanwhile=[FLEX])
+    step(pacer, FLEX, began_s=0.125, ended_s=0.1875, meanwhile=[FLEX])
+    pacer.arrive(FLEX, 0.1875)
+    step(pacer, FLEX, waiting=[FLEX], began_s=0.1875, ended_s=0.25)
+    step(pacer, FLEX, meanwhile=[FLEX], began_s=0.25, ended_s=0.3125)
+    assert pacer.wait_s(0.3125) == 0.03125, "no more trust than before"
+
+
+def test_who_left_is_no_excuse_for_those_of_others_who_come_at_random() -> None:
+    pacer = Pacer(patience=1.0)
+    step(pacer, *[FLEX] * 12, *[OTHER] * 4, ended_s=0.0625)
+    for _ in range(12):
+        pacer.arrive(FLEX, 0.0625)
+    step(pacer, *[FLEX] * 12, began_s=0.125, ended_s=0.1875, meanwhile=[FLEX] * 4)
+    assert pacer.wait_s(0.1875) == 0.03125
+
+
+def test_a_stranger_who_was_withdrawn_takes_nobodys_company_away() -> None:
+    pacer = after_a_step(meanwhile=[URGENT])
+    pacer.nothing_waits()
+    pacer.arrive(FLEX, 0.0625)
+    assert pacer.gathering(0.0625) == ({FLEX: 7}, 0.0625)
 
 
 def test_when_those_who_waited_are_withdrawn_the_next_one_begins_another_wait() -> None:
@@ -281,13 +317,6 @@ def test_a_short_step_among_long_ones_is_waited_after_as_long_as_after_those() -
     step(pacer, FLEX, waiting=[FLEX], ended_s=0.0625)
     step(pacer, FLEX, OTHER, waiting=[FLEX], began_s=0.0625, ended_s=0.0703125)
     assert pacer.gathering(0.0703125) == ({OTHER: 1}, pytest.approx(0.9 * 0.0625))
-
-
-def test_what_follows_a_step_that_failed_ends_nothing() -> None:
-    pacer = after_a_step(meanwhile=[FLEX])
-    step(pacer, FLEX, FLEX, began_s=0.125, ended_s=0.1875, meanwhile=[FLEX])
-    pacer.end_step(began_s=0.1875, ended_s=0.25)
-    assert pacer.gathering(0.1875) == ({FLEX: 2}, 0.03125), "of the one before"
 
 
 def test_without_patience_nobody_waits() -> None:
