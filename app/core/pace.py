@@ -76,10 +76,9 @@ class Pacer:
         self._trust = Trust()
         self._long_step_s = self._ended_s = self._last_came_s = 0.0
         self._crowd: Set[Flow] = frozenset()
-        self._awaited_flows: Set[Flow] = frozenset()
+        self._awaited: Counter[Flow] = Counter()
         self._company: Counter[Flow] = Counter()
         self._came_meanwhile: Counter[Flow] = Counter()
-        self._awaited = 0
         self._is_running = self._something_waits = self._others_wait = False
         self._put_off_at_s: float | None = None
         self._verdict: Verdict | None = None
@@ -97,7 +96,7 @@ class Pacer:
         if self._put_off_at_s is None:
             return max(0.0, self._ended_s + self._longest_s - now_s)
         until_s = self._put_off_at_s + share * self._longest_s
-        if self._returned() >= _MOST * self._awaited:
+        if self._are_most_back():
             until_s = min(until_s, self._last_came_s + _SILENCE * self._longest_s)
         return max(0.0, until_s - now_s)
 
@@ -137,7 +136,7 @@ class Pacer:
         urgent = next((rank for rank, flows in enumerate(waiting) if flows), len(waiting))
         self._crowd = items.keys()
         self._company = Counter({flow: count for flow, count in spent.items() if flow[0].rank <= urgent})
-        self._awaited, self._awaited_flows = self._company.total(), frozenset(self._company)
+        self._awaited = self._company.copy()
         self._came_meanwhile.clear()
         self._something_waits = sum(waiting) > 0
         self._others_wait = sum(waiting) > len(items) - len(spent)
@@ -177,27 +176,28 @@ class Pacer:
 
     def _would_wait_for_less_urgent_only(self, flow: Flow) -> bool:
         """What came while the last step was computed counts as the return of its own."""
-        if all(other[0].rank <= flow[0].rank for other in self._company):
-            return False
         return all(
             count <= self._came_meanwhile[other]
             for other, count in self._company.items()
             if other[0].rank <= flow[0].rank
-        )
+        ) and any(other[0].rank > flow[0].rank for other in self._company)
 
     def _verdict_on_wait(self, spent: Mapping[Flow, int], now_s: float) -> "Verdict | None":
         """None where nothing was put off, the step begins before its time, for others or because it is full, or what
         follows will not show anything, as all who came have more waiting."""
         if self._put_off_at_s is None or self._others_wait or self.wait_s(now_s) > 0:
             return None
-        flows, returned = self._awaited_flows & spent.keys(), self._returned()
-        if returned < _MOST * self._awaited:
+        flows = self._awaited.keys() & spent.keys()
+        if not self._are_most_back():
             return Verdict(flows, 0, 0)
         few = max(_QUIET * sum(spent[flow] for flow in flows), sum(self._company[flow] for flow in flows))
-        return Verdict(flows, returned, few) if flows else None
+        return Verdict(flows, self._returned(), few) if flows else None
+
+    def _are_most_back(self) -> bool:
+        return self._returned() >= _MOST * self._awaited.total()
 
     def _returned(self) -> int:
-        return self._awaited - self._company.total()
+        return self._awaited.total() - self._company.total()
 
 
 @dataclass(frozen=True, slots=True)

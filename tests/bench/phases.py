@@ -83,15 +83,17 @@ class RealEngine:
                 self.samples.append(turn(connections, number))
 
     def _own(self, connections: int, number: int) -> Sample:
-        start(self.service, "", connections, number, 1).result()  # as long as a peer has to come back
-        return start(self.service, "short texts", connections, number, self._seconds).result()
+        return self._warmed_up(self.service, connections, number)
 
     def _peer(self, server: Server, connections: int, number: int) -> Sample:
         server.resume()
-        start(server.target, "", connections, number, 1).result()  # pages and caches come back
-        sample = start(server.target, "short texts", connections, number, self._seconds).result()
+        sample = self._warmed_up(server.target, connections, number)
         server.pause()
         return sample
+
+    def _warmed_up(self, target: Target, connections: int, number: int) -> Sample:
+        start(target, "", connections, number, 1).result()  # pages and caches come back
+        return start(target, "short texts", connections, number, self._seconds).result()
 
     def _bare(self, items: int, number: int) -> Sample:
         self._engine.ask("rate", items, 1)

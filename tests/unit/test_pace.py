@@ -175,6 +175,28 @@ def test_when_trust_is_gone_a_trial_finds_a_crowd_of_two_halves_together() -> No
     assert pacer.wait_s(ended_s + 0.0625) == 0.03125
 
 
+def test_trust_comes_back_beside_one_who_always_has_more_waiting() -> None:
+    pacer, ended_s = Pacer(patience=1.0), 0.0
+    for _ in range(20):
+        began_s = ended_s + pacer.wait_s(ended_s)
+        ended_s = began_s + 0.0625
+        step(pacer, FLEX, OTHER, waiting=[FLEX], meanwhile=[OTHER], began_s=began_s, ended_s=ended_s)
+    assert pacer.wait_s(ended_s) == 0.0625, "a trial"
+    for _ in range(35):
+        pacer.arrive(OTHER, ended_s)
+        began_s, ended_s = ended_s, ended_s + 0.0625
+        step(pacer, FLEX, OTHER, waiting=[FLEX], began_s=began_s, ended_s=ended_s)
+    assert pacer.wait_s(ended_s) == pytest.approx(0.0625)
+
+
+def test_steps_after_which_nobody_is_waited_for_say_nothing_of_waits() -> None:
+    pacer = after_a_step()
+    for number in range(1, 21):
+        step(pacer, FLEX, waiting=[FLEX], began_s=0.0625 * number, ended_s=0.0625 * (number + 1))
+    step(pacer, FLEX, began_s=1.3125, ended_s=1.375, meanwhile=[FLEX])
+    assert pacer.wait_s(1.375) == 0.0625, "full trust"
+
+
 def test_trials_in_vain_grow_rarer() -> None:
     pacer, ended_s, trials = Pacer(patience=1.0), 0.0, []
     for number in range(200):
