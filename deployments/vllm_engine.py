@@ -47,6 +47,8 @@ class VllmEngine:
                 disable_log_stats=True,
             )
         )
+        if not settings.num_gpus:
+            _close_groups()
         # Without the task some versions answer one vector for each token.
         self._params = PoolingParams(task="embed")
         self._prompt = tokens_input
@@ -92,6 +94,24 @@ class VllmEngine:
             self._engine.abort_request(list(rows))
         except Exception:
             logger.exception("vLLM could not abort what was left of a failed step")
+
+
+def _close_groups() -> None:
+    """End torch's process groups, which nobody is in but this engine.
+
+    vLLM opens six pairs of them for a single process too, and for each gloo keeps a thread that wakes a hundred times
+    a second: thirteen hundred interruptions of whoever computes. On GPUs, where they hold more than gloo, they stay.
+    """
+    import torch.distributed
+    from vllm.distributed import parallel_state
+
+    groups = [group for reference in parallel_state._groups.values() if (group := reference()) is not None]
+    if any(group.world_size > 1 for group in groups):
+        return
+    for group in groups:
+        group.destroy()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def dtype_of(settings: ModelSettings) -> str:

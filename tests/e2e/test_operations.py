@@ -179,6 +179,15 @@ def test_guesses_cost_redis_nothing(stack: Stack) -> None:
     assert spent < 20, f"200 guesses cost {spent} reads"
 
 
+def test_nobody_interrupts_who_computes(stack: Stack) -> None:
+    for process in stack.processes():
+        for thread in process.threads():
+            assert os.sched_getscheduler(thread.id) == os.SCHED_BATCH, process.cmdline()
+    for pid in stack.replica_pids("Embedder-all-MiniLM-L6-v2"):
+        names = {path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
+        assert not any("gloo" in name for name in names)
+
+
 def test_memory_at_rest(stack: Stack) -> None:
     limits_mb = {"Gateway": 300, "Embedder-all-MiniLM-L6-v2": 1300}
     for deployment, limit in limits_mb.items():
