@@ -32,10 +32,12 @@ class Results:
         values = [float(getattr(s, figure)) for s in self.of(case, system, connections)]
         return statistics.median(values) if values else float("nan")
 
-    def ratio(self, case: str, one: str, other: str, connections: int | None = None) -> float:
-        """Median of the rounds' own ratios of requests a second."""
+    def ratio(
+        self, case: str, one: str, other: str, connections: int | None = None, *, figure: str = "requests_per_s"
+    ) -> float:
+        """Median of the rounds' own ratios."""
         pairs = zip(self.of(case, one, connections), self.of(case, other, connections), strict=False)
-        values = [a.requests_per_s / b.requests_per_s for a, b in pairs]
+        values = [float(getattr(a, figure) / getattr(b, figure)) for a, b in pairs]
         return statistics.median(values) if values else float("nan")
 
 
@@ -101,6 +103,11 @@ def aims(results: Results) -> list[tuple[str, float, str, float]]:
             (r.median("flood of flex", "priority", figure="p99_ms") - alone_ms) / step_ms,
             "≤",
             1.5,
+        ),
+        *(
+            (f"default among flex: {p} × {tier}'s", r.ratio("flood of flex", "default", tier, figure=p), sign, 1.0)
+            for p in ("p50_ms", "p99_ms")
+            for tier, sign in (("priority", "≥"), ("flex", "≤"))
         ),
         (
             "flex in a flood of priority, share of what is served",

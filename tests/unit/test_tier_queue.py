@@ -185,6 +185,30 @@ def test_steps_that_are_worth_their_cost_are_kept_small_in_a_row() -> None:
         assert Counter(one.flow for one in step) == {"large": 2, "small": 2}
 
 
+@pytest.mark.parametrize(
+    ("asking", "worthwhile_tokens", "are_short"),
+    [
+        (Tier.PRIORITY, 30, [True, True, True, True]),
+        (Tier.PRIORITY, 60, [True, True, True, True]),
+        (Tier.PRIORITY, 100, [True, False, True, False]),
+        (Tier.DEFAULT, 1, [True, False, True, False]),
+        (Tier.FLEX, 30, [True, True, True, True]),
+        (Tier.FLEX, 60, [True, False, True, False]),
+    ],
+)
+def test_what_a_short_step_may_cost_is_a_question_of_who_waits_for_it(
+    asking: Tier, worthwhile_tokens: int, are_short: list[bool]
+) -> None:
+    queue = queue_of(*(item(Tier.FLEX, tokens=20, flow="large") for _ in range(100)))
+    sizes = []
+    for _ in are_short:
+        queue.push(item(asking, tokens=20, flow="small"))
+        bounds = {"light_tokens": 5, "worthwhile_tokens": worthwhile_tokens}
+        step, _ = queue.take(max_items=64, max_tokens=240, now_s=0, **bounds)
+        sizes.append(len(step))
+    assert [size == 2 for size in sizes] == are_short
+
+
 def test_who_has_much_in_a_step_leaves_others_as_much() -> None:
     queue = queue_of(*(item(tokens=10, flow="a") for _ in range(8)), *(item(tokens=10, flow="b") for _ in range(12)))
     assert Counter(flows_of_step(queue, light_tokens=30)) == {"a": 8, "b": 8}
