@@ -21,6 +21,7 @@ from app.core.tier_queue import TierQueue
 from app.link.client import ReplicaAddress
 from app.link.server import EmbedderServer
 from app.services.engine_loop import EngineLoop
+from app.services.idle_cores import has_idle_core
 from app.services.loop_watch import watch_loop
 from app.services.step_engine import LoopBounds, StepEngine
 from app.stores.model_files import locate
@@ -84,6 +85,7 @@ class Embedder:
             tracer=open_tracer(
                 TracingSettings.model_validate(tracing or {}), service="embedder", clock_s=time.monotonic
             ),
+            has_idle_core=has_idle_core,
         )
         token = secrets.token_urlsafe(32)
         self._server = EmbedderServer(self._loop, token=token, clock_s=time.monotonic)

@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-from app.core import metric_names as names
 from app.core.errors import CapacityExceeded, DeadlineExceeded, EmbedgateError, EngineError, EngineFault
 from app.core.load import EngineState, RateMeter
 from app.core.pace import ActiveFlows, Pacer
@@ -22,11 +21,16 @@ from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Flow, Tier
 from app.core.tracing import Tracer
 from app.services.step_engine import LoopBounds, Outcomes, StepEngine
+from app.services.step_report import StepReport
 
 logger = logging.getLogger("ray.serve.embedgate")
 
 _SEVERAL = 2
 """Flows that wait, or asked for something a moment ago."""
+
+_LOOKS, _LOOK_EVERY_S = 2, 0.002
+"""So often in a row a core is seen to be idle before a step that is put off begins: who hands work over leaves one
+idle for a moment too."""
 
 _FAILURES_THAT_MEAN_DEATH = 3
 """Single items in a row that failed for no fault of theirs."""
@@ -44,6 +48,7 @@ class EngineLoop:
         metrics: where steps and queue are reported.
         tracer: told of steps; None where traces are off.
         clock_s: monotonic clock.
+        has_idle_core: where one is, a project's steps are not put off; None never looks.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class EngineLoop:
         metrics: Metrics,
         clock_s: Callable[[], float],
         tracer: Tracer | None = None,
+        has_idle_core: Callable[[], bool] | None = None,
     ) -> None:
         self._engine = engine
         self._queue = queue
@@ -70,10 +76,9 @@ class EngineLoop:
             max_light_s=bounds.max_light_step_s,
         )
         self._bounds = bounds
-        self._model_id = model_id
-        self._metrics = metrics
-        self._tracer = tracer
+        self._report = StepReport(model_id, metrics, tracer)
         self._clock_s = clock_s
+        self._has_idle_core = has_idle_core
         self._changed = threading.Condition()
         self._step_began_s: float | None = None
         self._death: EngineError | None = None
@@ -165,16 +170,26 @@ class EngineLoop:
 
     def _await_work(self) -> None:
         """Until a step should begin, or the thread end."""
-        self._report_queue()
-        while not self._stopping:
+        self._report.queue(self._queue)
+        idle_looks = 0
+        while not self._stopping and idle_looks < _LOOKS:
             if not len(self._queue):
-                self._report_queue()  # the last ones may have been withdrawn
+                self._report.queue(self._queue)  # the last ones may have been withdrawn
                 self._pacer.nothing_waits()
                 self._changed.wait()
             elif not self._is_step_full() and (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
-                self._changed.wait(wait_s)
+                idle_looks = idle_looks + 1 if self._is_wait_needless() else 0
+                if idle_looks < _LOOKS:
+                    self._changed.wait(min(wait_s, _LOOK_EVERY_S) if self._has_idle_core else wait_s)
             else:
                 return
+
+    def _is_wait_needless(self) -> bool:
+        """What one project asks for is put off for those who need the cores, of several for each other's sake."""
+        return self._has_idle_core is not None and self._asking(self._clock_s()) < _SEVERAL and self._has_idle_core()
+
+    def _asking(self, now_s: float) -> int:
+        return max(sum(self._queue.projects()), self._active.count(now_s))
 
     def _is_step_full(self) -> bool:
         bounds = self._bounds
@@ -182,8 +197,7 @@ class EngineLoop:
 
     def _take_step(self, now_s: float) -> tuple[list[QueuedItem], list[QueuedItem]]:
         """What to compute, and what came too late."""
-        asking = max(sum(self._queue.projects()), self._active.count(now_s))
-        bounds = self._sizer.bounds(is_shared=asking >= _SEVERAL, tokens_per_s=self._meter.tokens_per_s)
+        bounds = self._sizer.bounds(is_shared=self._asking(now_s) >= _SEVERAL, tokens_per_s=self._meter.tokens_per_s)
         step, expired = self._queue.take(
             max_items=self._bounds.max_step_items,
             max_tokens=bounds.max_tokens,
@@ -215,7 +229,7 @@ class EngineLoop:
             self._failures_in_a_row = 0
             tokens = self._note_success(step, began_s)
             self._tell(self._outcomes.computed, step, vectors)
-            self._report(step, tokens, began_s)
+            self._report.step(step, tokens=tokens, began_s=began_s, ended_s=self._clock_s())
             return True
         finally:
             self._step_began_s = None
@@ -245,7 +259,7 @@ class EngineLoop:
                 fault = EngineFault.DEAD
         with self._changed:
             self._pacer.fail_step()
-        self._metrics.count(names.ENGINE_FAILURES, model=self._model_id, fault=fault)
+        self._report.failure(fault)
         logger.error("engine step of %d items failed (%s): %s", len(step), fault, error)
         return fault
 
@@ -278,21 +292,6 @@ class EngineLoop:
             self._sizer.record(sum(tokens.values()), now_s - began_s)
             self._meter.record(tokens, busy_s=now_s - began_s, now_s=now_s)
         return sum(tokens.values())
-
-    def _report_queue(self) -> None:
-        self._metrics.set(names.QUEUE_ITEMS, len(self._queue), model=self._model_id)
-        self._metrics.set(names.QUEUE_TOKENS, self._queue.queued_tokens, model=self._model_id)
-
-    def _report(self, step: Sequence[QueuedItem], tokens: int, began_s: float) -> None:
-        model = self._model_id
-        self._metrics.observe(names.STEP_MS, (self._clock_s() - began_s) * 1000, model=model)
-        self._metrics.observe(names.STEP_ITEMS, len(step), model=model)
-        self._metrics.observe(names.STEP_TOKENS, tokens, model=model)
-        if self._tracer is not None:
-            self._tracer.step(model, step, began_s=began_s, ended_s=self._clock_s())
-        # The first item of each tier stands for its tier.
-        for item in {item.tier: item for item in reversed(step)}.values():
-            self._metrics.observe(names.QUEUE_WAIT_MS, (began_s - item.queued_at_s) * 1000, model=model, tier=item.tier)
 
 
 def _flow(item: QueuedItem) -> Flow:

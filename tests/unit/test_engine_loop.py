@@ -2,7 +2,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ def make_loop(
     max_shared_step_s: float = 10.0,
     niceness: int = 0,
     metrics: RecordingMetrics | None = None,
+    has_idle_core: Callable[[], bool] | None = None,
 ) -> EngineLoop:
     return EngineLoop(
         engine,
@@ -81,6 +82,7 @@ def make_loop(
         model_id="m",
         metrics=metrics or RecordingMetrics(),
         clock_s=time.monotonic,
+        has_idle_core=has_idle_core,
     )
 
 
@@ -282,6 +284,25 @@ async def test_an_urgent_item_is_not_put_off_for_the_crowd_of_the_last_step() ->
     await recorder.embed(ids(4), tier=Tier.PRIORITY, timeout_ms=5000)
     assert time.monotonic() - began_s < 0.55, "what was left of the step, and its own"
     await crowd
+    recorder.loop.stop()
+
+
+@pytest.mark.parametrize(
+    ("is_idle", "has_company", "is_put_off"), [(True, False, False), (False, False, True), (True, True, True)]
+)
+async def test_a_project_alone_is_not_put_off_while_a_core_is_idle(
+    is_idle: bool, has_company: bool, is_put_off: bool
+) -> None:
+    engine, recorder = FakeEngine(), Recorder()
+    engine.takes_s = 0.2
+    recorder.loop = make_loop(engine, patience=1.0, has_idle_core=lambda: is_idle)
+    recorder.loop.start(asyncio.get_running_loop(), recorder)
+    if has_company:
+        await recorder.embed(ids(9), tier=Tier.FLEX, timeout_ms=5000)
+    await recorder.embed(ids(1, 2, 3), tier=Tier.DEFAULT, timeout_ms=5000)
+    began_s = time.monotonic()
+    await recorder.embed(ids(4), tier=Tier.DEFAULT, timeout_ms=5000)
+    assert (time.monotonic() - began_s > 0.25) is is_put_off, "a step takes 0.2 s, a wait at most 0.1 s"
     recorder.loop.stop()
 
 
