@@ -21,7 +21,7 @@ from app.core.tier_queue import TierQueue
 from app.link.client import ReplicaAddress
 from app.link.server import EmbedderServer
 from app.services.engine_loop import EngineLoop
-from app.services.idle_cores import has_idle_core
+from app.services.idle_cores import idle_cores
 from app.services.loop_watch import watch_loop
 from app.services.step_engine import LoopBounds, StepEngine
 from app.stores.model_files import locate
@@ -85,7 +85,7 @@ class Embedder:
             tracer=open_tracer(
                 TracingSettings.model_validate(tracing or {}), service="embedder", clock_s=time.monotonic
             ),
-            has_idle_core=has_idle_core,
+            idle_cores=idle_cores(threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)),
         )
         token = secrets.token_urlsafe(32)
         self._server = EmbedderServer(self._loop, token=token, clock_s=time.monotonic)

@@ -48,9 +48,9 @@ class QueuedItem:
         return len(self.token_ids)
 
 
-_WORTH_TO_MOST_URGENT = 1 / 2
+_WORTH_TO_PRIORITY = 1 / 2
 """Of the tokens that make a short step of equals worth its fixed cost, as many do so where less urgent ones would fill
-it up: whose price is the highest may cost more."""
+up one of priority: whose price is the highest may cost more."""
 
 
 class TierQueue:
@@ -115,9 +115,9 @@ class TierQueue:
         A project that asks for little has all that waits of it in the next step, and would wait for
         whatever else is in there: so those who have more waiting get as much of that step, for each of them, as
         it has, and do not fill it up. But no two steps in a row are cut so short that they cost more than they do,
-        or that somebody's next item finds no place. Where less urgent ones would fill the step up, the
-        most urgent tier may have even shorter ones in a row, and the tiers below it none: else it would be chance which
-        of two callers, one of each, is served sooner by the replica that it has to itself.
+        or that somebody's next item finds no place. Where less urgent ones would fill the step up,
+        priority may have even shorter ones in a row, and the tiers below it none: else it would be chance which of two
+        callers, one of each, is served sooner by the replica that it has to itself.
 
         Steps are of even size: when more waits than one step holds, the rest is not left to a
         small last step, which would cost the engine nearly as much as a full one. The most urgent
@@ -130,7 +130,7 @@ class TierQueue:
             light_tokens: up to which others fill a step that has all that some project has waiting, however
                 little that is; None fills it like any other.
             worthwhile_tokens: a step that was cut shorter is followed by one that is not cut; where it is None,
-                any is. That is between equals.
+                any is. Half of it does for priority above others, and nothing for another tier above those below.
 
         Returns:
             ``(step, expired)``: what to compute, in the order of its taking, and what came too late.
@@ -168,7 +168,7 @@ class TierQueue:
             self._account(item, first)
             if is_last and light_tokens is not None:
                 fill_tokens = min(max_tokens, max(light_tokens, tokens_of[flow] * sharing))
-                light_tier = light_tier or tier
+                light_tier = min(light_tier or tier, tier, key=_rank)
         return step, expired
 
     def drain(self) -> list[QueuedItem]:
@@ -204,8 +204,12 @@ class TierQueue:
         return math.ceil(urgent / math.ceil(urgent / max_items))
 
 
+def _rank(tier: Tier) -> int:
+    return tier.rank
+
+
 def _least_tokens(worthwhile_tokens: int | None, *, asking: Tier, filling: Tier) -> float | None:
     """Of a step that was cut short, for the next one to be cut too; None where it never is."""
     if worthwhile_tokens is None or filling.rank <= asking.rank:
         return worthwhile_tokens
-    return None if asking.rank else worthwhile_tokens * _WORTH_TO_MOST_URGENT
+    return worthwhile_tokens * _WORTH_TO_PRIORITY if asking is Tier.PRIORITY else None

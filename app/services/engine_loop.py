@@ -20,6 +20,7 @@ from app.core.step_size import StepSizer
 from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Flow, Tier
 from app.core.tracing import Tracer
+from app.services.idle_cores import IdleCores
 from app.services.step_engine import LoopBounds, Outcomes, StepEngine
 from app.services.step_report import StepReport
 
@@ -27,10 +28,6 @@ logger = logging.getLogger("ray.serve.embedgate")
 
 _SEVERAL = 2
 """Flows that wait, or asked for something a moment ago."""
-
-_LOOKS, _LOOK_EVERY_S = 2, 0.002
-"""So often in a row a core is seen to be idle before a step that is put off begins: who hands work over leaves one
-idle for a moment too."""
 
 _FAILURES_THAT_MEAN_DEATH = 3
 """Single items in a row that failed for no fault of theirs."""
@@ -48,7 +45,7 @@ class EngineLoop:
         metrics: where steps and queue are reported.
         tracer: told of steps; None where traces are off.
         clock_s: monotonic clock.
-        has_idle_core: where one is, a project's steps are not put off; None never looks.
+        idle_cores: while there are some, a project's steps are not put off; None never looks.
     """
 
     def __init__(
@@ -62,7 +59,7 @@ class EngineLoop:
         metrics: Metrics,
         clock_s: Callable[[], float],
         tracer: Tracer | None = None,
-        has_idle_core: Callable[[], bool] | None = None,
+        idle_cores: IdleCores | None = None,
     ) -> None:
         self._engine = engine
         self._queue = queue
@@ -78,7 +75,7 @@ class EngineLoop:
         self._bounds = bounds
         self._report = StepReport(model_id, metrics, tracer)
         self._clock_s = clock_s
-        self._has_idle_core = has_idle_core
+        self._idle_cores = idle_cores
         self._changed = threading.Condition()
         self._step_began_s: float | None = None
         self._death: EngineError | None = None
@@ -171,22 +168,23 @@ class EngineLoop:
     def _await_work(self) -> None:
         """Until a step should begin, or the thread end."""
         self._report.queue(self._queue)
-        idle_looks = 0
-        while not self._stopping and idle_looks < _LOOKS:
+        while not self._stopping:
             if not len(self._queue):
                 self._report.queue(self._queue)  # the last ones may have been withdrawn
                 self._pacer.nothing_waits()
                 self._changed.wait()
-            elif not self._is_step_full() and (wait_s := self._pacer.wait_s(self._clock_s())) > 0:
-                idle_looks = idle_looks + 1 if self._is_wait_needless() else 0
-                if idle_looks < _LOOKS:
-                    self._changed.wait(min(wait_s, _LOOK_EVERY_S) if self._has_idle_core else wait_s)
+            elif not self._is_step_full() and (wait_s := self._wait_s()) > 0:
+                self._changed.wait(wait_s)
             else:
                 return
 
-    def _is_wait_needless(self) -> bool:
+    def _wait_s(self) -> float:
         """What one project asks for is put off for those who need the cores, of several for each other's sake."""
-        return self._has_idle_core is not None and self._asking(self._clock_s()) < _SEVERAL and self._has_idle_core()
+        now_s = self._clock_s()
+        wait_s = self._pacer.wait_s(now_s)
+        if not wait_s or self._idle_cores is None or self._asking(now_s) >= _SEVERAL:
+            return wait_s
+        return min(wait_s, self._idle_cores.look(now_s))
 
     def _asking(self, now_s: float) -> int:
         return max(sum(self._queue.projects()), self._active.count(now_s))

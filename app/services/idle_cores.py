@@ -1,19 +1,56 @@
-"""Whether one of this machine's cores has nothing to do."""
+"""Whether this machine has cores with nothing to do, as Linux counts those who could run."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-_LOADAVG = Path("/proc/loadavg")
+_LOOK_EVERY_S = 0.002
+"""And as long cores must be idle: whoever hands work over leaves one idle for a moment too."""
+
+_LOADAVG, _QUOTA = Path("/proc/loadavg"), Path("/sys/fs/cgroup/cpu.max")
 
 
-def has_idle_core(loadavg: Path = _LOADAVG) -> bool:
-    """Whether fewer threads than this process may use cores could run now, the one that asks left out.
+class IdleCores:
+    """Looks, again and again while somebody asks, whether an engine could begin without taking a core from others.
 
-    Linux counts those of the whole machine: in a container that was given a few of many cores, next to never true.
-    False where it is not known.
+    Args:
+        count_runnable: threads of the machine that could run now, the one that asks included.
+        cores: of the machine.
+        threads: that the engine computes with.
     """
+
+    def __init__(self, count_runnable: Callable[[], int], *, cores: int, threads: int) -> None:
+        self._count_runnable = count_runnable
+        self._others = cores - threads
+        self._idle_since_s: float | None = None
+        self._looked_at_s = 0.0
+
+    def look(self, now_s: float) -> float:
+        """Seconds until the next look; 0.0 when there were enough idle cores at each look for a while."""
+        if now_s - self._looked_at_s > 2 * _LOOK_EVERY_S:
+            self._idle_since_s = None
+        self._looked_at_s = now_s
+        if self._count_runnable() - 1 > self._others:
+            self._idle_since_s = None
+            return _LOOK_EVERY_S
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s
+        return max(0.0, self._idle_since_s + _LOOK_EVERY_S - now_s)
+
+
+def idle_cores(*, threads: int, loadavg: Path = _LOADAVG, quota: Path = _QUOTA) -> IdleCores | None:
+    """Of this machine; None where they are not this process's to use, or cannot be known: where it was given some of
+    them only, or a share of their time, or has no Linux below it."""
+    cores = os.cpu_count() or 1
     try:
-        runnable = int(loadavg.read_bytes().split()[3].partition(b"/")[0])
-    except (OSError, ValueError, IndexError):
-        return False
-    return runnable - 1 < len(os.sched_getaffinity(0))
+        if len(os.sched_getaffinity(0)) < cores or (quota.exists() and not quota.read_text().startswith("max")):
+            return None
+        if _runnable(loadavg) < 1:
+            return None
+    except (AttributeError, IndexError, OSError, ValueError):
+        return None
+    return IdleCores(lambda: _runnable(loadavg), cores=cores, threads=threads)
+
+
+def _runnable(loadavg: Path) -> int:
+    return int(loadavg.read_bytes().split()[3].partition(b"/")[0])

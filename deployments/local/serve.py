@@ -192,8 +192,9 @@ def _do_not_preempt() -> None:
     Linux's default who wakes interrupts who computes: an engine's step of four short texts nineteen times, for
     which it took a quarter more of a core than alone.
     """
-    if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 if __name__ == "__main__":

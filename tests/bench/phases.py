@@ -127,7 +127,7 @@ class RealEngine:
             return replace(self.service, name=tier, tier=tier)
 
         self.samples.append(start(of("priority"), "priority alone", 1, number, self._seconds).result())
-        longer_s = 2 * self._seconds  # one caller asks few times a second, and its p99 is compared
+        longer_s = 2 * self._seconds  # of one caller's few hundred requests the p99 are two or three
         self._together(
             [start(of("flex"), "flood of flex", 64, number, longer_s + 2)],
             [start(of(t), "flood of flex", 1, number, longer_s) for t in ("priority", "default")],

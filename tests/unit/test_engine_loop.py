@@ -2,7 +2,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from app.core.packing import TokenIds
 from app.core.tier_queue import QueuedItem, TierQueue
 from app.core.tiers import Tier
 from app.services.engine_loop import EngineLoop
+from app.services.idle_cores import IdleCores
 from app.services.step_engine import LoopBounds
 from tests.fakes import FakeEngine, RecordingMetrics, fake_vector
 
@@ -63,7 +64,7 @@ def make_loop(
     max_shared_step_s: float = 10.0,
     niceness: int = 0,
     metrics: RecordingMetrics | None = None,
-    has_idle_core: Callable[[], bool] | None = None,
+    idle_cores: IdleCores | None = None,
 ) -> EngineLoop:
     return EngineLoop(
         engine,
@@ -82,7 +83,7 @@ def make_loop(
         model_id="m",
         metrics=metrics or RecordingMetrics(),
         clock_s=time.monotonic,
-        has_idle_core=has_idle_core,
+        idle_cores=idle_cores,
     )
 
 
@@ -295,7 +296,8 @@ async def test_a_project_alone_is_not_put_off_while_a_core_is_idle(
 ) -> None:
     engine, recorder = FakeEngine(), Recorder()
     engine.takes_s = 0.2
-    recorder.loop = make_loop(engine, patience=1.0, has_idle_core=lambda: is_idle)
+    cores = IdleCores(lambda: 1 if is_idle else 9, cores=2, threads=1)
+    recorder.loop = make_loop(engine, patience=1.0, idle_cores=cores)
     recorder.loop.start(asyncio.get_running_loop(), recorder)
     if has_company:
         await recorder.embed(ids(9), tier=Tier.FLEX, timeout_ms=5000)

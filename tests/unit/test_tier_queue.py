@@ -209,6 +209,19 @@ def test_what_a_short_step_may_cost_is_a_question_of_who_waits_for_it(
     assert [size == 2 for size in sizes] == are_short
 
 
+def test_the_most_urgent_of_those_who_ask_for_little_decides() -> None:
+    queue = TierQueue(max_queued_tokens=10_000, min_shares_thousandths={Tier.DEFAULT: 300})
+    for waiting in [item(Tier.FLEX, tokens=20, flow="large") for _ in range(200)]:
+        queue.push(waiting)
+    are_short = []
+    for _ in range(12):
+        queue.push(item(Tier.PRIORITY, tokens=20, flow="small"))
+        queue.push(item(Tier.DEFAULT, tokens=20, flow="small"))  # is owed something now and then, and comes first then
+        step, _ = queue.take(max_items=64, max_tokens=400, now_s=0, light_tokens=5, worthwhile_tokens=30)
+        are_short.append(len(step) <= 4)
+    assert all(are_short)
+
+
 def test_who_has_much_in_a_step_leaves_others_as_much() -> None:
     queue = queue_of(*(item(tokens=10, flow="a") for _ in range(8)), *(item(tokens=10, flow="b") for _ in range(12)))
     assert Counter(flows_of_step(queue, light_tokens=30)) == {"a": 8, "b": 8}
