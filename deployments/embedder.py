@@ -85,7 +85,7 @@ class Embedder:
             tracer=open_tracer(
                 TracingSettings.model_validate(tracing or {}), service="embedder", clock_s=time.monotonic
             ),
-            idle_cores=idle_cores(threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)),
+            idle_cores=idle_cores(threads=int(os.environ["OMP_NUM_THREADS"])) if not model.num_gpus else None,
         )
         token = secrets.token_urlsafe(32)
         self._server = EmbedderServer(self._loop, token=token, clock_s=time.monotonic)

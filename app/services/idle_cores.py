@@ -1,13 +1,16 @@
 """Whether this machine has cores with nothing to do, as Linux counts those who could run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _LOOK_EVERY_S = 0.002
 """And as long cores must be idle: whoever hands work over leaves one idle for a moment too."""
 
-_LOADAVG, _QUOTA = Path("/proc/loadavg"), Path("/sys/fs/cgroup/cpu.max")
+_LOADAVG = Path("/proc/loadavg")
+_QUOTAS = Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+_UNLIMITED = "max", "-1"
+_NOT_KNOWN = (AttributeError, IndexError, OSError, ValueError)
 
 
 class IdleCores:
@@ -30,24 +33,32 @@ class IdleCores:
         if now_s - self._looked_at_s > 2 * _LOOK_EVERY_S:
             self._idle_since_s = None
         self._looked_at_s = now_s
-        if self._count_runnable() - 1 > self._others:
+        if not self._are_idle():
             self._idle_since_s = None
             return _LOOK_EVERY_S
         if self._idle_since_s is None:
             self._idle_since_s = now_s
-        return max(0.0, self._idle_since_s + _LOOK_EVERY_S - now_s)
+        left_s = max(0.0, self._idle_since_s + _LOOK_EVERY_S - now_s)
+        if not left_s:
+            self._idle_since_s = None
+        return left_s
+
+    def _are_idle(self) -> bool:
+        try:
+            return self._count_runnable() - 1 <= self._others
+        except _NOT_KNOWN:
+            return False
 
 
-def idle_cores(*, threads: int, loadavg: Path = _LOADAVG, quota: Path = _QUOTA) -> IdleCores | None:
+def idle_cores(*, threads: int, loadavg: Path = _LOADAVG, quotas: Sequence[Path] = _QUOTAS) -> IdleCores | None:
     """Of this machine; None where they are not this process's to use, or cannot be known: where it was given some of
     them only, or a share of their time, or has no Linux below it."""
     cores = os.cpu_count() or 1
     try:
-        if len(os.sched_getaffinity(0)) < cores or (quota.exists() and not quota.read_text().startswith("max")):
+        is_limited = any(quota.exists() and not quota.read_text().startswith(_UNLIMITED) for quota in quotas)
+        if is_limited or len(os.sched_getaffinity(0)) < cores or _runnable(loadavg) < 1:
             return None
-        if _runnable(loadavg) < 1:
-            return None
-    except (AttributeError, IndexError, OSError, ValueError):
+    except _NOT_KNOWN:
         return None
     return IdleCores(lambda: _runnable(loadavg), cores=cores, threads=threads)
 

@@ -192,8 +192,8 @@ def _do_not_preempt() -> None:
     Linux's default who wakes interrupts who computes: an engine's step of four short texts nineteen times, for
     which it took a quarter more of a core than alone.
     """
-    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(AttributeError, OSError):  # no Linux, or a sandbox that forbids it
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 

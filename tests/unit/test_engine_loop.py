@@ -304,7 +304,7 @@ async def test_a_project_alone_is_not_put_off_while_a_core_is_idle(
     await recorder.embed(ids(1, 2, 3), tier=Tier.DEFAULT, timeout_ms=5000)
     began_s = time.monotonic()
     await recorder.embed(ids(4), tier=Tier.DEFAULT, timeout_ms=5000)
-    assert (time.monotonic() - began_s > 0.25) is is_put_off, "a step takes 0.2 s, a wait at most 0.1 s"
+    assert (time.monotonic() - began_s > 0.29) is is_put_off, "a step takes 0.2 s, a wait at most 0.1 s"
     recorder.loop.stop()
 
 

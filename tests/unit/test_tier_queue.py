@@ -211,15 +211,18 @@ def test_what_a_short_step_may_cost_is_a_question_of_who_waits_for_it(
 
 def test_the_most_urgent_of_those_who_ask_for_little_decides() -> None:
     queue = TierQueue(max_queued_tokens=10_000, min_shares_thousandths={Tier.DEFAULT: 300})
-    for waiting in [item(Tier.FLEX, tokens=20, flow="large") for _ in range(200)]:
-        queue.push(waiting)
-    are_short = []
-    for _ in range(12):
+    for _ in range(200):
+        queue.push(item(Tier.FLEX, tokens=20, flow="large"))
+    bounds = {"max_tokens": 400, "now_s": 0, "light_tokens": 5, "worthwhile_tokens": 30}
+
+    def step_of_priority(max_items: int) -> list[Tier]:
         queue.push(item(Tier.PRIORITY, tokens=20, flow="small"))
-        queue.push(item(Tier.DEFAULT, tokens=20, flow="small"))  # is owed something now and then, and comes first then
-        step, _ = queue.take(max_items=64, max_tokens=400, now_s=0, light_tokens=5, worthwhile_tokens=30)
-        are_short.append(len(step) <= 4)
-    assert all(are_short)
+        return [one.tier for one in queue.take(max_items=max_items, **bounds)[0]]
+
+    queue.push(item(Tier.DEFAULT, tokens=20, flow="small"))
+    assert step_of_priority(max_items=1) == [Tier.PRIORITY]
+    assert step_of_priority(max_items=64)[:2] == [Tier.DEFAULT, Tier.PRIORITY], "what it is owed comes first"
+    assert len(step_of_priority(max_items=64)) == 2, "priority's steps may be short in a row"
 
 
 def test_who_has_much_in_a_step_leaves_others_as_much() -> None:
