@@ -32,6 +32,10 @@ _OPERATION: dict[str, Any] = {
 _LOGGING = {"RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1"}
 """Throughput mode would hold back a thousand lines; without Ray's access log there is little to hold."""
 
+_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
+"""glibc's own rules keep an arena for each few threads and raise the bounds from which it gives memory back: a gateway
+that large requests passed through grew by a tenth, and went on growing slowly."""
+
 
 class ConfigurationError(Exception):
     """The arguments cannot work; the message lists every reason."""
@@ -64,7 +68,9 @@ def build(args: dict[str, Any]) -> Application:
         ray_actor_options={
             **_on(settings.gateway),
             "num_cpus": settings.gateway.num_cpus,
-            "runtime_env": {"env_vars": {**_LOGGING, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}},
+            "runtime_env": {
+                "env_vars": {**_LOGGING, **_MEMORY, "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": IMPORT_PATH}
+            },
         },
         **_OPERATION,
     )
